@@ -1,0 +1,124 @@
+import * as t from "../tensor/expr.ts";
+import type { Expr, Node, Primitive } from "../tensor/expr.ts";
+import { type Dim, sameDim, type Shape } from "../tensor/shape.ts";
+
+/**
+ * A vjp rule: from the node and the cotangent `ct` of its value, the cotangents of its arguments, in
+ * their order. `null` marks an argument without a derivative (an index, a table of angles). Rules build
+ * expressions only; what no one asks for is never emitted, so they need not be lazy.
+ */
+export type VjpRule<P extends Primitive> = (node: Node<P> & Expr, ct: Expr) => readonly (Expr | null)[];
+
+const notDifferentiable =
+  <P extends Primitive>(why: string): VjpRule<P> =>
+  (node) => {
+    throw new Error(`vjp: ${node.op} is not differentiable: ${why}`);
+  };
+
+/** Reverse-mode rules, one for every primitive. */
+export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
+  input: () => [],
+  constant: () => [],
+  linear: ({ args }, ct) => {
+    const [x, w, bias] = args as [Expr, Expr, Expr?];
+    const dx = t.matmul(ct, w);
+    const dw = t.matmul(ct, x, { transA: true });
+    return bias ? [dx, dw, unbroadcast(ct, bias.shape)] : [dx, dw];
+  },
+  matmul: ({ args, attrs }, ct) => {
+    const [a, b] = args as [Expr, Expr];
+    const { transA, transB, alpha } = attrs;
+    const da = transA ? t.matmul(b, ct, { transA: transB, transB: true, alpha }) : t.matmul(ct, b, { transB: !transB, alpha });
+    const db = transB ? t.matmul(ct, a, { transA: true, transB: transA, alpha }) : t.matmul(a, ct, { transA: !transA, alpha });
+    return [unbroadcast(da, a.shape), unbroadcast(db, b.shape)];
+  },
+  add: ({ args: [a, b] }, ct) => [unbroadcast(ct, a!.shape), unbroadcast(ct, b!.shape)],
+  sub: ({ args: [a, b] }, ct) => [unbroadcast(ct, a!.shape), unbroadcast(t.neg(ct), b!.shape)],
+  mul: ({ args: [a, b] }, ct) => [unbroadcast(t.mul(ct, b!), a!.shape), unbroadcast(t.mul(ct, a!), b!.shape)],
+  // σ' = σ(1 − σ) = σ − σ²
+  sigmoid: (y, ct) => [t.mul(ct, t.sub(y, t.mul(y, y)))],
+  // (x·σ)' = σ + y − y·σ with y = x·σ
+  silu: (y, ct) => {
+    const s = t.sigmoid(y.args[0]!);
+    return [t.mul(ct, t.add(s, t.sub(y, t.mul(y, s))))];
+  },
+  // With x̂ = x·r and g = ct∘w: dx = r·(g − x̂·mean(g∘x̂)), the eps inside r being exact.
+  rmsNorm: ({ args, attrs }, ct) => {
+    const [x, weight] = args as [Expr, Expr];
+    const r = t.inverseRms(x, attrs.eps);
+    const normalised = t.mul(x, r);
+    const g = t.mul(ct, weight);
+    const along = t.mul(t.sum(t.mul(g, normalised), x.shape.length - 1), t.constant(1 / width(x.shape), x.dtype));
+    return [t.mul(r, t.sub(g, t.mul(normalised, along))), unbroadcast(t.mul(ct, normalised), weight.shape)];
+  },
+  // dr/dx = −r³·x / width
+  inverseRms: (r, ct) => {
+    const x = r.args[0]!;
+    const cubed = t.mul(t.mul(r, r), r);
+    return [t.mul(x, t.mul(t.mul(ct, cubed), t.constant(-1 / width(x.shape), x.dtype)))];
+  },
+  // A rotation: its transpose is the rotation by the opposite angle.
+  rope: ({ args, attrs }, ct) => {
+    const [, positions, cos, sin] = args as [Expr, Expr, Expr, Expr];
+    return [t.rope(ct, positions, cos, t.neg(sin), attrs.heads), null, null, null];
+  },
+  softmax: (p, ct) => [t.mul(p, t.sub(ct, t.sum(t.mul(ct, p), p.shape.length - 1)))],
+  // With o = P·v: Σⱼ Pᵢⱼ·(ct·vᵀ)ᵢⱼ = Σ ctᵢ∘oᵢ, so the inner product of the softmax rule needs no T×T pass.
+  attendTo: (o, ct) => {
+    const [scores, v] = o.args as [Expr, Expr];
+    const p = t.softmax(scores);
+    const along = t.sum(t.mul(ct, o), o.shape.length - 1);
+    const dScores = t.mul(p, t.sub(t.matmul(ct, v, { transB: true }), along));
+    return [unbroadcast(dScores, scores.shape), unbroadcast(t.matmul(p, ct, { transA: true }), v.shape)];
+  },
+  crossEntropy: ({ args }, ct) => {
+    const [logits, labels] = args as [Expr, Expr];
+    const perRow = t.reshape(ct, [...ct.shape, 1]);
+    return [t.mul(t.subtractOneHot(t.softmax(logits), labels), perRow), null];
+  },
+  subtractOneHot: (_, ct) => [ct, null],
+  transpose: ({ attrs: { perm } }, ct) => {
+    const inverse = perm.map((_, axis) => perm.indexOf(axis));
+    return [t.transpose(ct, inverse)];
+  },
+  reshape: ({ args: [x] }, ct) => [t.reshape(ct, x!.shape)],
+  slice: ({ args: [x], attrs: { axis, start } }, ct) => [t.pad(ct, axis, start, x!.shape[axis]!)],
+  pad: ({ args: [x], attrs: { axis, before, after } }, ct) => {
+    const size = x!.shape[axis]!;
+    if (typeof size === "number") return [t.slice(ct, axis, before, before + size)];
+    if (after !== 0) throw new Error("vjp: pad: zeros after a symbolic length cannot be cut off");
+    return [t.slice(ct, axis, before, null)];
+  },
+  concat: ({ args, attrs: { axis } }, ct) => {
+    let start = 0;
+    return args.map((part, i) => {
+      const size = part.shape[axis]!;
+      if (typeof size !== "number" && i < args.length - 1) throw new Error("vjp: concat: only the last part may have a symbolic length");
+      const cut = t.slice(ct, axis, start, typeof size === "number" ? start + size : null);
+      if (typeof size === "number") start += size;
+      return cut;
+    });
+  },
+  // Adding the cotangent to zeros of x's shape stretches it along the summed axis.
+  sum: ({ args: [x] }, ct) => [t.add(ct, t.mul(x!, t.constant(0, x!.dtype)))],
+  max: notDifferentiable("it serves statistics of finished gradients only"),
+  min: notDifferentiable("it serves statistics of finished gradients only"),
+  cast: ({ args: [x] }, ct) => [x!.dtype === "int64" ? null : t.cast(ct, x!.dtype)],
+};
+
+const width = (shape: Shape): number => {
+  const size = shape[shape.length - 1];
+  if (typeof size !== "number") throw new Error("vjp: a norm needs a fixed width");
+  return size;
+};
+
+/** Sums a cotangent over the axes along which its argument was stretched by broadcasting. */
+function unbroadcast(ct: Expr, shape: Shape): Expr {
+  let result = ct;
+  const extra = ct.shape.length - shape.length;
+  const stretched = (d: Dim, axis: number) => axis < extra || (shape[axis - extra] === 1 && !sameDim(d, 1));
+  ct.shape.forEach((d, axis) => {
+    if (stretched(d, axis)) result = t.sum(result, axis);
+  });
+  return t.reshape(result, shape);
+}

@@ -1,0 +1,31 @@
+import { type Graph, inputsOf } from "../tensor/expr.ts";
+import { interpret } from "../tensor/interpreter.ts";
+import type { FloatArray, Tensor } from "../tensor/tensor.ts";
+
+/** A graph made ready to run. */
+export interface Program {
+  /** Computes the graph's outputs; the arrays returned belong to the caller. */
+  run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  release(): Promise<void>;
+}
+
+/** What runs graphs: ONNX Runtime, or the float64 interpreter for those who doubt it. */
+export interface Backend {
+  readonly name: string;
+  /** @param constants - Inputs that never change, by name; they may be packed once and are not fed again. */
+  compile(graph: Graph, constants?: ReadonlyMap<string, FloatArray>): Promise<Program>;
+}
+
+/** The float64 interpreter as a backend: thousands of times slower, exact to double precision. */
+export const interpreterBackend: Backend = {
+  name: "interpreter",
+  compile: async (graph, constants = new Map()) => {
+    const shapes = constants.size > 0 ? constantShapes(graph, constants) : {};
+    return { run: async (feeds) => interpret(graph, { ...shapes, ...feeds }), release: async () => {} };
+  },
+};
+
+function constantShapes(graph: Graph, constants: ReadonlyMap<string, FloatArray>): Record<string, Tensor> {
+  const inputs = inputsOf(graph);
+  return Object.fromEntries([...constants].map(([name, data]) => [name, { shape: inputs.get(name)!.shape as number[], data }]));
+}
