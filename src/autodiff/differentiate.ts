@@ -35,13 +35,13 @@ export function differentiate(outputs: ReadonlyArray<readonly [Expr, Expr]>, tar
     if (!x.args.some((a) => reaches.has(a))) continue;
     vjpOf(x, ct).forEach((part, i) => {
       const argument = x.args[i]!;
-      if (part && reaches.has(argument)) contribute(argument, part);
+      if (part && reaches.has(argument)) contribute(argument, part());
     });
   }
   return targets.map((x) => cotangents.get(x) ?? unreached(x));
 }
 
-const vjpOf = <P extends Primitive>(x: Node<P> & Expr, ct: Expr): readonly (Expr | null)[] => vjpRules[x.op as P](x, ct);
+const vjpOf = <P extends Primitive>(x: Node<P> & Expr, ct: Expr): readonly ((() => Expr) | null)[] => vjpRules[x.op as P](x, ct);
 
 const unreached = (x: Expr): never => {
   throw new Error(`vjp: ${x.op} ${printType(x)} does not reach any output`);

@@ -9,7 +9,7 @@ type Feeds = Record<string, Tensor>;
 
 /** `binding` are expressions that only lend their symbols' sizes. */
 const run = (x: Expr, feeds: Feeds, ...binding: Expr[]): Float64Array =>
-  interpret({ name: "case", outputs: { ...binding, y: x } }, feeds).y!.data as Float64Array;
+  interpret({ name: "case", outputs: { ...Object.fromEntries(binding.entries()), y: x } }, feeds).y!.data as Float64Array;
 const inner = (a: Float64Array, b: Float64Array): number => a.reduce((total, v, i) => total + v * b[i]!, 0);
 const norm = (a: Float64Array): number => Math.sqrt(inner(a, a));
 
@@ -30,7 +30,7 @@ function setUp(testCase: PrimitiveCase, name: string) {
   const cotangent = Float64Array.from(value, next);
   const ct = input("ct", y.shape);
   const [vjp] = differentiate([[y, ct]], [exprs[name]!]) as [Expr];
-  const withCt = { ...feeds, ct: { shape, data: cotangent } };
+  const withCt: Feeds = { ...feeds, ct: { shape, data: cotangent } };
   return { x: exprs[name]!, y, ct, vjp, feeds: withCt, direction, cotangent };
 }
 

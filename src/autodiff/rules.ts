@@ -3,11 +3,10 @@ import type { Expr, Node, Primitive } from "../tensor/expr.ts";
 import { type Dim, sameDim, type Shape } from "../tensor/shape.ts";
 
 /**
- * A vjp rule: from the node and the cotangent `ct` of its value, the cotangents of its arguments, in
- * their order. `null` marks an argument without a derivative (an index, a table of angles). Rules build
- * expressions only; what no one asks for is never emitted, so they need not be lazy.
+ * A vjp rule: from the node and the cotangent `ct` of its value, the cotangent of each argument, in their
+ * order, built when asked for. `null` marks an argument without a derivative (an index, a table of angles).
  */
-export type VjpRule<P extends Primitive> = (node: Node<P> & Expr, ct: Expr) => readonly (Expr | null)[];
+export type VjpRule<P extends Primitive> = (node: Node<P> & Expr, ct: Expr) => readonly ((() => Expr) | null)[];
 
 const notDifferentiable =
   <P extends Primitive>(why: string): VjpRule<P> =>
@@ -21,89 +20,96 @@ export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
   constant: () => [],
   linear: ({ args }, ct) => {
     const [x, w, bias] = args as [Expr, Expr, Expr?];
-    const dx = t.matmul(ct, w);
-    const dw = t.matmul(ct, x, { transA: true });
-    return bias ? [dx, dw, unbroadcast(ct, bias.shape)] : [dx, dw];
+    const dx = () => t.matmul(ct, w);
+    const dw = () => t.matmul(ct, x, { transA: true });
+    return bias ? [dx, dw, () => unbroadcast(ct, bias.shape)] : [dx, dw];
   },
   matmul: ({ args, attrs }, ct) => {
     const [a, b] = args as [Expr, Expr];
     const { transA, transB, alpha } = attrs;
-    const da = transA ? t.matmul(b, ct, { transA: transB, transB: true, alpha }) : t.matmul(ct, b, { transB: !transB, alpha });
-    const db = transB ? t.matmul(ct, a, { transA: true, transB: transA, alpha }) : t.matmul(a, ct, { transA: !transA, alpha });
-    return [unbroadcast(da, a.shape), unbroadcast(db, b.shape)];
+    const da = () => (transA ? t.matmul(b, ct, { transA: transB, transB: true, alpha }) : t.matmul(ct, b, { transB: !transB, alpha }));
+    const db = () => (transB ? t.matmul(ct, a, { transA: true, transB: transA, alpha }) : t.matmul(a, ct, { transA: !transA, alpha }));
+    return [() => unbroadcast(da(), a.shape), () => unbroadcast(db(), b.shape)];
   },
-  add: ({ args: [a, b] }, ct) => [unbroadcast(ct, a!.shape), unbroadcast(ct, b!.shape)],
-  sub: ({ args: [a, b] }, ct) => [unbroadcast(ct, a!.shape), unbroadcast(t.neg(ct), b!.shape)],
-  mul: ({ args: [a, b] }, ct) => [unbroadcast(t.mul(ct, b!), a!.shape), unbroadcast(t.mul(ct, a!), b!.shape)],
+  add: ({ args: [a, b] }, ct) => [() => unbroadcast(ct, a!.shape), () => unbroadcast(ct, b!.shape)],
+  sub: ({ args: [a, b] }, ct) => [() => unbroadcast(ct, a!.shape), () => unbroadcast(t.neg(ct), b!.shape)],
+  mul: ({ args: [a, b] }, ct) => [() => unbroadcast(t.mul(ct, b!), a!.shape), () => unbroadcast(t.mul(ct, a!), b!.shape)],
   // σ' = σ(1 − σ) = σ − σ²
-  sigmoid: (y, ct) => [t.mul(ct, t.sub(y, t.mul(y, y)))],
+  sigmoid: (y, ct) => [() => t.mul(ct, t.sub(y, t.mul(y, y)))],
   // (x·σ)' = σ + y − y·σ with y = x·σ
-  silu: (y, ct) => {
-    const s = t.sigmoid(y.args[0]!);
-    return [t.mul(ct, t.add(s, t.sub(y, t.mul(y, s))))];
-  },
+  silu: (y, ct) => [
+    () => {
+      const s = t.sigmoid(y.args[0]!);
+      return t.mul(ct, t.add(s, t.sub(y, t.mul(y, s))));
+    },
+  ],
   // With x̂ = x·r and g = ct∘w: dx = r·(g − x̂·mean(g∘x̂)), the eps inside r being exact.
   rmsNorm: ({ args, attrs }, ct) => {
     const [x, weight] = args as [Expr, Expr];
     const r = t.inverseRms(x, attrs.eps);
     const normalised = t.mul(x, r);
-    const g = t.mul(ct, weight);
-    const along = t.mul(t.sum(t.mul(g, normalised), x.shape.length - 1), t.constant(1 / width(x.shape), x.dtype));
-    return [t.mul(r, t.sub(g, t.mul(normalised, along))), unbroadcast(t.mul(ct, normalised), weight.shape)];
+    const dx = () => {
+      const g = t.mul(ct, weight);
+      const along = t.mul(t.sum(t.mul(g, normalised), x.shape.length - 1), t.constant(1 / width(x.shape), x.dtype));
+      return t.mul(r, t.sub(g, t.mul(normalised, along)));
+    };
+    return [dx, () => unbroadcast(t.mul(ct, normalised), weight.shape)];
   },
   // dr/dx = −r³·x / width
-  inverseRms: (r, ct) => {
-    const x = r.args[0]!;
-    const cubed = t.mul(t.mul(r, r), r);
-    return [t.mul(x, t.mul(t.mul(ct, cubed), t.constant(-1 / width(x.shape), x.dtype)))];
-  },
+  inverseRms: (r, ct) => [
+    () => {
+      const x = r.args[0]!;
+      const cubed = t.mul(t.mul(r, r), r);
+      return t.mul(x, t.mul(t.mul(ct, cubed), t.constant(-1 / width(x.shape), x.dtype)));
+    },
+  ],
   // A rotation: its transpose is the rotation by the opposite angle.
   rope: ({ args, attrs }, ct) => {
     const [, positions, cos, sin] = args as [Expr, Expr, Expr, Expr];
-    return [t.rope(ct, positions, cos, t.neg(sin), attrs.heads), null, null, null];
+    return [() => t.rope(ct, positions, cos, t.neg(sin), attrs.heads), null, null, null];
   },
-  softmax: (p, ct) => [t.mul(p, t.sub(ct, t.sum(t.mul(ct, p), p.shape.length - 1)))],
+  softmax: (p, ct) => [() => t.mul(p, t.sub(ct, t.sum(t.mul(ct, p), p.shape.length - 1)))],
   // With o = P·v: Σⱼ Pᵢⱼ·(ct·vᵀ)ᵢⱼ = Σ ctᵢ∘oᵢ, so the inner product of the softmax rule needs no T×T pass.
   attendTo: (o, ct) => {
     const [scores, v] = o.args as [Expr, Expr];
     const p = t.softmax(scores);
-    const along = t.sum(t.mul(ct, o), o.shape.length - 1);
-    const dScores = t.mul(p, t.sub(t.matmul(ct, v, { transB: true }), along));
-    return [unbroadcast(dScores, scores.shape), unbroadcast(t.matmul(p, ct, { transA: true }), v.shape)];
+    const dScores = () => {
+      const along = t.sum(t.mul(ct, o), o.shape.length - 1);
+      return t.mul(p, t.sub(t.matmul(ct, v, { transB: true }), along));
+    };
+    return [() => unbroadcast(dScores(), scores.shape), () => unbroadcast(t.matmul(p, ct, { transA: true }), v.shape)];
   },
   crossEntropy: ({ args }, ct) => {
     const [logits, labels] = args as [Expr, Expr];
-    const perRow = t.reshape(ct, [...ct.shape, 1]);
-    return [t.mul(t.subtractOneHot(t.softmax(logits), labels), perRow), null];
+    return [() => t.mul(t.subtractOneHot(t.softmax(logits), labels), t.reshape(ct, [...ct.shape, 1])), null];
   },
-  subtractOneHot: (_, ct) => [ct, null],
+  subtractOneHot: (_, ct) => [() => ct, null],
   transpose: ({ attrs: { perm } }, ct) => {
     const inverse = perm.map((_, axis) => perm.indexOf(axis));
-    return [t.transpose(ct, inverse)];
+    return [() => t.transpose(ct, inverse)];
   },
-  reshape: ({ args: [x] }, ct) => [t.reshape(ct, x!.shape)],
-  slice: ({ args: [x], attrs: { axis, start } }, ct) => [t.pad(ct, axis, start, x!.shape[axis]!)],
+  reshape: ({ args: [x] }, ct) => [() => t.reshape(ct, x!.shape)],
+  slice: ({ args: [x], attrs: { axis, start } }, ct) => [() => t.pad(ct, axis, start, x!.shape[axis]!)],
   pad: ({ args: [x], attrs: { axis, before, after } }, ct) => {
     const size = x!.shape[axis]!;
-    if (typeof size === "number") return [t.slice(ct, axis, before, before + size)];
-    if (after !== 0) throw new Error("vjp: pad: zeros after a symbolic length cannot be cut off");
-    return [t.slice(ct, axis, before, null)];
+    if (typeof size !== "number" && after !== 0) throw new Error("vjp: pad: zeros after a symbolic length cannot be cut off");
+    return [() => t.slice(ct, axis, before, typeof size === "number" ? before + size : null)];
   },
   concat: ({ args, attrs: { axis } }, ct) => {
     let start = 0;
     return args.map((part, i) => {
       const size = part.shape[axis]!;
       if (typeof size !== "number" && i < args.length - 1) throw new Error("vjp: concat: only the last part may have a symbolic length");
-      const cut = t.slice(ct, axis, start, typeof size === "number" ? start + size : null);
+      const from = start;
       if (typeof size === "number") start += size;
-      return cut;
+      return () => t.slice(ct, axis, from, typeof size === "number" ? from + size : null);
     });
   },
   // Adding the cotangent to zeros of x's shape stretches it along the summed axis.
-  sum: ({ args: [x] }, ct) => [t.add(ct, t.mul(x!, t.constant(0, x!.dtype)))],
+  sum: ({ args: [x] }, ct) => [() => t.add(ct, t.mul(x!, t.constant(0, x!.dtype)))],
   max: notDifferentiable("it serves statistics of finished gradients only"),
   min: notDifferentiable("it serves statistics of finished gradients only"),
-  cast: ({ args: [x] }, ct) => [x!.dtype === "int64" ? null : t.cast(ct, x!.dtype)],
+  cast: ({ args: [x] }, ct) => [x!.dtype === "int64" ? null : () => t.cast(ct, x!.dtype)],
 };
 
 const width = (shape: Shape): number => {

@@ -12,6 +12,8 @@ export interface Program {
 /** What runs graphs: ONNX Runtime, or the float64 interpreter for those who doubt it. */
 export interface Backend {
   readonly name: string;
+  /** What activations and weights are kept in. */
+  readonly precision: "float32" | "float64";
   /** @param constants - Inputs that never change, by name; they may be packed once and are not fed again. */
   compile(graph: Graph, constants?: ReadonlyMap<string, FloatArray>): Promise<Program>;
 }
@@ -19,6 +21,7 @@ export interface Backend {
 /** The float64 interpreter as a backend: thousands of times slower, exact to double precision. */
 export const interpreterBackend: Backend = {
   name: "interpreter",
+  precision: "float64",
   compile: async (graph, constants = new Map()) => {
     const shapes = constants.size > 0 ? constantShapes(graph, constants) : {};
     return { run: async (feeds) => interpret(graph, { ...shapes, ...feeds }), release: async () => {} };

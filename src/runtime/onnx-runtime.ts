@@ -21,6 +21,7 @@ export function onnxRuntime({ threads }: { readonly threads?: number | undefined
   };
   return {
     name: "onnxruntime",
+    precision: "float32",
     compile: async (graph, constants) => {
       const session = await InferenceSession.create(emitOnnx(graph, constants), options).catch((cause: unknown) => {
         throw new Error(`onnxruntime refused graph ${graph.name}`, { cause });

@@ -1,0 +1,63 @@
+import { LayergradError } from "../errors.ts";
+
+/** Typed access to a `config.json`: what is missing or out of range is named, with what was found. */
+export class ConfigReader {
+  constructor(
+    private readonly fields: Readonly<Record<string, unknown>>,
+    private readonly where = "config.json",
+  ) {}
+
+  has(key: string): boolean {
+    return this.fields[key] !== undefined && this.fields[key] !== null;
+  }
+
+  integer(key: string, fallback?: number, limit = 1e7): number {
+    const value = this.get(key, fallback);
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1 || value > limit) {
+      this.refuse(`${key} must be an integer from 1 to ${limit}, found ${print(value)}`);
+    }
+    return value as number;
+  }
+
+  positive(key: string, fallback?: number): number {
+    const value = this.get(key, fallback);
+    if (typeof value !== "number" || !(value > 0 && value < Number.POSITIVE_INFINITY)) this.refuse(`${key} must be a positive number, found ${print(value)}`);
+    return value as number;
+  }
+
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.get(key, fallback);
+    if (typeof value !== "boolean") this.refuse(`${key} must be true or false, found ${print(value)}`);
+    return value as boolean;
+  }
+
+  string(key: string, fallback?: string): string {
+    const value = this.get(key, fallback);
+    if (typeof value !== "string") this.refuse(`${key} must be a string, found ${print(value)}`);
+    return value as string;
+  }
+
+  /** A nested object; a reader of nothing where it is absent or null. */
+  object(key: string): ConfigReader {
+    const value = this.has(key) ? this.fields[key] : {};
+    if (typeof value !== "object" || Array.isArray(value)) this.refuse(`${key} must be an object, found ${print(value)}`);
+    return new ConfigReader(value as Record<string, unknown>, `${this.where}: ${key}`);
+  }
+
+  /** Refuses any value of a field but these: what is not computed must not be passed over. */
+  only(key: string, ...supported: readonly unknown[]): void {
+    if (this.has(key) && !supported.includes(this.fields[key])) {
+      this.refuse(`${key} ${print(this.fields[key])} is not supported, only ${supported.map(print).join(" or ")}`);
+    }
+  }
+
+  refuse(why: string): never {
+    throw new LayergradError("model", `${this.where}: ${why}.`);
+  }
+
+  private get(key: string, fallback: unknown): unknown {
+    return this.has(key) ? this.fields[key] : fallback;
+  }
+}
+
+const print = (value: unknown): string => (value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value)).slice(0, 80));

@@ -1,0 +1,26 @@
+import { ConfigReader } from "./config-reader.ts";
+import { llama } from "./families/llama.ts";
+import { qwen2 } from "./families/qwen2.ts";
+import type { Family, ModelSpec } from "./family.ts";
+
+/** Every supported family. A new one is a file in `families/` and a line here. */
+export const families: readonly Family[] = [llama, qwen2];
+
+/** The `model_type`s that can be computed. */
+export const supportedModelTypes: readonly string[] = families.flatMap((f) => f.modelTypes);
+
+/**
+ * The family and sizes a `config.json` describes.
+ *
+ * @throws {LayergradError} `model` if the family is not supported or a field asks for something that is not computed.
+ */
+export function readModel(fields: Readonly<Record<string, unknown>>): { readonly family: Family; readonly spec: ModelSpec } {
+  const config = new ConfigReader(fields);
+  const modelType = config.string("model_type");
+  const family = families.find((f) => f.modelTypes.includes(modelType));
+  if (!family) return config.refuse(`model_type "${modelType}" is not supported, only ${supportedModelTypes.join(", ")}`);
+  for (const key of ["quantization_config", "num_local_experts", "num_experts"]) {
+    if (config.has(key)) config.refuse(`${key} is set: quantised weights and mixtures of experts are not supported`);
+  }
+  return { family, spec: family.readSpec(config) };
+}

@@ -1,0 +1,47 @@
+import type { ConfigReader } from "./config-reader.ts";
+
+/** Rotary position embedding: the angle of pair i at position p is p · inverseFrequencies[i]. */
+export interface RopeSpec {
+  /** Shape `[headDim / 2]`, radians a position. */
+  readonly inverseFrequencies: Float64Array;
+}
+
+/**
+ * Reads either spelling of the rotary settings: `rope_theta` beside `rope_scaling`, or both in `rope_parameters`.
+ * Types `default` and `llama3` are computed; any other is refused by name.
+ */
+export function readRope(config: ConfigReader, headDim: number): RopeSpec {
+  const parameters = config.has("rope_parameters") ? config.object("rope_parameters") : config.object("rope_scaling");
+  const theta = parameters.positive("rope_theta", config.positive("rope_theta", 10000));
+  const type = parameters.string("rope_type", parameters.string("type", "default"));
+  const plain = Float64Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim));
+  if (type === "default") return { inverseFrequencies: plain };
+  if (type === "llama3") return { inverseFrequencies: plain.map(llama3Scaling(parameters)) };
+  return parameters.refuse(`rope type "${type}" is not supported, only "default" and "llama3"`);
+}
+
+/**
+ * Llama 3.1's scaling: low frequencies are divided by `factor`, high ones kept, those between blended
+ * linearly in the number of turns within the original context.
+ */
+function llama3Scaling(parameters: ConfigReader): (frequency: number) => number {
+  const factor = parameters.positive("factor");
+  const low = parameters.positive("low_freq_factor");
+  const high = parameters.positive("high_freq_factor");
+  const context = parameters.integer("original_max_position_embeddings", undefined, 1e9);
+  if (high <= low) parameters.refuse(`high_freq_factor ${high} must be above low_freq_factor ${low}`);
+  return (frequency) => {
+    const turns = (context * frequency) / (2 * Math.PI);
+    const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+    return (1 - kept) * (frequency / factor) + kept * frequency;
+  };
+}
+
+/** cos and sin of the angles of positions 0 … positions−1, each `[positions, headDim / 2]`, in double precision. */
+export function ropeTables({ inverseFrequencies }: RopeSpec, positions: number): { cos: Float64Array; sin: Float64Array } {
+  const half = inverseFrequencies.length;
+  const angle = (i: number) => Math.floor(i / half) * inverseFrequencies[i % half]!;
+  const cos = Float64Array.from({ length: positions * half }, (_, i) => Math.cos(angle(i)));
+  const sin = Float64Array.from({ length: positions * half }, (_, i) => Math.sin(angle(i)));
+  return { cos, sin };
+}

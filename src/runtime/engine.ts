@@ -1,0 +1,406 @@
+import { LayergradError } from "../errors.ts";
+import { attentionGraphs, causalMask, stripRanges, stripsOf } from "../models/attention.ts";
+import { buildBlock, chooseLinears, type MatrixChoice, tableInputs } from "../models/block.ts";
+import type { Family, ModelSpec } from "../models/family.ts";
+import { readModel } from "../models/registry.ts";
+import { ropeTables } from "../models/rope.ts";
+import { headGraph, headWeights, mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
+import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
+import type { Graph } from "../tensor/expr.ts";
+import { type FloatArray, indices, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import type { Backend, Program } from "./backend.ts";
+import { type FactorPair, FactorStatistics, type GradientMeasure, type SpectrumSolver } from "./factor-statistics.ts";
+import { Phases } from "./phases.ts";
+import { CosineCollector, matrixStatistics, type RowStatistics } from "./row-statistics.ts";
+
+/** Where a model's numbers come from: a folder, a file, or a test's own arrays. */
+export interface ModelSource {
+  /** `config.json` */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  /** A tensor widened to float32, row by row. */
+  read(name: string): Promise<Float32Array>;
+  /** Chosen rows of a matrix, `[rows.length, width]`, widened to float32. */
+  readRows(name: string, rows: ArrayLike<number>): Promise<Float32Array>;
+}
+
+/** A row as tokens. Its labels are the tokens from `labelStart` on, each predicted from the position before it. */
+export interface TokenRow {
+  readonly row: number;
+  readonly inputIds: ArrayLike<number>;
+  readonly labelStart: number;
+}
+
+/** How the weights reach the runtime: fed at each call, or packed once into a session of each layer (faster on short packs, twice the memory). */
+export type WeightMode = "fed" | "packed";
+
+/** What a forward pass leaves for the backward one: all products of every layer, or only each layer's input, from which the rest is computed again. */
+export type Retention = "products" | "inputs";
+
+export interface EngineOptions {
+  readonly backend: Backend;
+  readonly solver: SpectrumSolver;
+  readonly matrices: MatrixChoice;
+  /** Add every singular value to the statistics. */
+  readonly spectrum: boolean;
+  /** Add the similarities of gradients within and between layers. */
+  readonly cosines: boolean;
+  /** Longest row, in tokens. */
+  readonly maxLength: number;
+  readonly weights: WeightMode;
+  readonly retention: Retention;
+  /** What the backward graphs read rather than recompute; a choice of speed alone. */
+  readonly saved: SavedSet;
+}
+
+/** Elements of one chunk of logits: 32 MB in float32, so that they stay near the cache whatever the vocabulary. */
+const LOGITS_PER_CHUNK = 2 ** 23;
+
+type FloatTensor = Tensor<FloatArray>;
+type Feeds = Record<string, Tensor>;
+type Activations = Record<string, FloatTensor>;
+
+/** What one layer's forward leaves. */
+interface LayerState {
+  readonly x: FloatTensor;
+  /** Queries, keys, values, context and saved products; absent where they are to be computed again. */
+  readonly kept?: Readonly<Activations>;
+}
+
+/** The programs of one layer: shared by all layers where weights are fed. */
+interface LayerPrograms {
+  readonly project: Program;
+  readonly mix: Program;
+  readonly projectVjp: Program;
+  readonly mixVjp: Program;
+}
+
+/** Rows laid one after another: `starts[i]` is the first token of row i, the last entry the number of tokens. */
+interface PackLayout {
+  readonly rows: readonly TokenRow[];
+  readonly starts: readonly number[];
+  readonly tokens: number;
+  /** Positions and rotary tables, fed to every stage. */
+  readonly tables: Feeds;
+  /** Masks of each row's strips. */
+  readonly masks: readonly Feeds[];
+}
+
+/**
+ * One forward and one backward pass over packs of rows, layer by layer, and from each layer's factor pairs the statistics of every
+ * row's own gradient. The loss of a row is the mean over its own labels, whatever it is packed with.
+ */
+export class Engine {
+  readonly phases = new Phases();
+  private readonly attention = new Map<number, Promise<{ forward: Program; backward: Program }>>();
+  private readonly factors: FactorStatistics;
+  private readonly layerWeights: Feeds[] = [];
+  private readonly tables: { cos: FloatTensor; sin: FloatTensor };
+
+  private constructor(
+    private readonly source: ModelSource,
+    readonly spec: ModelSpec,
+    private readonly stages: { readonly project: Stage; readonly mix: Stage },
+    private readonly options: EngineOptions,
+    private readonly layers: LayerPrograms[],
+    private readonly head: Program,
+    private readonly headFeeds: Feeds,
+  ) {
+    this.factors = new FactorStatistics(options.backend, options.solver, this.phases, options.cosines);
+    const { cos, sin } = ropeTables(spec.rope, options.maxLength);
+    const shape = [options.maxLength, spec.headDim / 2];
+    this.tables = { cos: this.real(shape, cos), sin: this.real(shape, sin) };
+  }
+
+  /**
+   * Reads the weights and prepares the programs.
+   *
+   * @throws {LayergradError} `model` if the family is not supported or a weight is missing or misshapen.
+   */
+  static async open(source: ModelSource, options: EngineOptions, onLayer?: (done: number, total: number) => void): Promise<Engine> {
+    const { family, spec } = readModel(source.config);
+    checkTensors(source, family, spec);
+    const block = buildBlock(family, spec);
+    const tapped = chooseLinears(block, options.matrices);
+    if (tapped.length === 0) throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${options.matrices}.`);
+    const stages = { project: projectStage(block, tapped, options.saved), mix: mixStage(block, tapped, options.saved) };
+    const { backend, weights } = options;
+
+    const headFeeds: Feeds = {
+      [headWeights.norm]: { shape: [spec.hidden], data: await source.read(headWeights.norm) },
+      [headWeights.head]: { shape: [spec.vocabulary, spec.hidden], data: await source.read(headTensor(spec)) },
+    };
+    const engine = new Engine(source, spec, stages, options, [], await backend.compile(headGraph(spec)), headFeeds);
+    if (weights === "fed") engine.layers.push(await engine.compileLayer());
+    for (let i = 0; i < spec.layers; i++) {
+      const feeds: Feeds = {};
+      for (const [name, shape] of block.weights) feeds[name] = { shape, data: await source.read(`model.layers.${i}.${name}`) };
+      if (weights === "fed") engine.layerWeights.push(feeds);
+      else engine.layers.push(await engine.compileLayer(feeds));
+      onLayer?.(i + 1, spec.layers);
+    }
+    return engine;
+  }
+
+  /**
+   * The statistics of each row of a pack. A row whose loss is not finite comes back with that loss and no matrices.
+   * The rows' order, and what a row is packed with, change nothing but rounding.
+   */
+  async measure(rows: readonly TokenRow[]): Promise<RowStatistics[]> {
+    const pack = this.layOut(rows);
+    let x = await this.phases.time("embedding", () => this.embed(pack));
+    const states: LayerState[] = [];
+    for (let i = 0; i < this.spec.layers; i++) {
+      const { output, ...state } = await this.phases.time("forward", () => this.forward(i, x, pack));
+      states.push(this.options.retention === "products" ? state : { x });
+      x = output;
+    }
+    const { losses, ct } = await this.phases.time("head", () => this.runHead(x, pack));
+
+    const results = rows.map(({ row }, r) => new RowInProgress(row, losses[r]!, this.options));
+    let ctX = ct;
+    for (let i = this.spec.layers - 1; i >= 0; i--) {
+      const { ctInput, factors } = await this.phases.time("backward", () => this.backward(i, states[i]!, ctX, pack));
+      states.length = i;
+      ctX = ctInput;
+      for (const [r, result] of results.entries()) {
+        if (result.finite) await result.add(i, await this.factors.measure(pairsOf(factors, i, pack, r)), this.phases);
+      }
+    }
+    return results.map((r) => r.finish());
+  }
+
+  /** Frees every program. The engine cannot be used afterwards. */
+  async close(): Promise<void> {
+    for (const layer of this.layers) for (const program of Object.values(layer)) await program.release();
+    for (const pair of this.attention.values()) for (const program of Object.values(await pair)) await program.release();
+    await this.factors.release();
+    await this.head.release();
+  }
+
+  private async compileLayer(weights?: Feeds): Promise<LayerPrograms> {
+    const { project, mix } = this.stages;
+    const compile = (graph: Graph) => {
+      const constants = weights && new Map(Object.entries(weights).map(([name, { data }]) => [name, data as FloatArray]));
+      return this.options.backend.compile(graph, constants);
+    };
+    return {
+      project: await compile(project.forward),
+      mix: await compile(mix.forward),
+      projectVjp: await compile(project.backward),
+      mixVjp: await compile(mix.backward),
+    };
+  }
+
+  private layOut(rows: readonly TokenRow[]): PackLayout {
+    const starts = [0];
+    for (const { inputIds, row } of rows) {
+      if (inputIds.length > this.options.maxLength) throw new Error(`row ${row} has ${inputIds.length} tokens, more than maxLength ${this.options.maxLength}`);
+      starts.push(starts.at(-1)! + inputIds.length);
+    }
+    const positions = rows.flatMap((r) => Array.from(r.inputIds, (_, i) => i));
+    return {
+      rows,
+      starts,
+      tokens: positions.length,
+      tables: { [tableInputs.positions]: indices(positions), [tableInputs.cos]: this.tables.cos, [tableInputs.sin]: this.tables.sin },
+      masks: rows.map((r) => {
+        const strips = stripRanges(r.inputIds.length).entries();
+        return Object.fromEntries([...strips].map(([i, s]) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows) }]));
+      }),
+    };
+  }
+
+  private async embed({ rows, tokens }: PackLayout): Promise<FloatTensor> {
+    const ids = rows.flatMap((r) => Array.from(r.inputIds));
+    return this.real([tokens, this.spec.hidden], await this.source.readRows(headWeights.embedding, ids));
+  }
+
+  private async forward(layer: number, x: FloatTensor, pack: PackLayout): Promise<LayerState & { output: FloatTensor }> {
+    const programs = this.programs(layer);
+    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables, x };
+    const projected = rename(await programs.project.run(feeds), "project");
+    const context = this.zeros([pack.tokens, this.spec.heads * this.spec.headDim]);
+    for (const [r] of pack.rows.entries()) {
+      const { forward } = await this.attentionFor(pack, r);
+      const inputs = sliceAll({ q: projected.q!, k: projected.k!, v: projected.v! }, pack, r);
+      const result = await forward.run({ ...inputs, ...pack.masks[r] });
+      place(context, result.context!, pack.starts[r]!);
+    }
+    const { output, ...mixed } = rename(await programs.mix.run({ ...feeds, context }), "mix");
+    return { x, kept: { ...projected, ...mixed, context }, output: output! };
+  }
+
+  private async backward(layer: number, state: LayerState, ctOutput: FloatTensor, pack: PackLayout) {
+    const { x } = state;
+    const kept = state.kept ?? (await this.forward(layer, x, pack)).kept!;
+    const programs = this.programs(layer);
+    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables, x };
+    const saved = (stage: "project" | "mix") => Object.fromEntries(this.stages[stage].saved.map((key) => [key, kept[`${stage}.${key}`]!]));
+
+    const mixed = await programs.mixVjp.run({ ...feeds, ...saved("mix"), context: kept.context!, "ct.output": ctOutput });
+    const { heads, keyValueHeads, headDim } = this.spec;
+    const ct: Activations = {
+      "ct.q": this.zeros([pack.tokens, heads * headDim]),
+      "ct.k": this.zeros([pack.tokens, keyValueHeads * headDim]),
+      "ct.v": this.zeros([pack.tokens, keyValueHeads * headDim]),
+    };
+    for (const [r] of pack.rows.entries()) {
+      const { backward } = await this.attentionFor(pack, r);
+      const inputs = sliceAll({ q: kept.q!, k: kept.k!, v: kept.v!, context: kept.context!, "ct.context": mixed["ct.context"] as FloatTensor }, pack, r);
+      const result = await backward.run({ ...inputs, ...pack.masks[r] });
+      for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
+    }
+    const projected = await programs.projectVjp.run({ ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! });
+    const pick = ({ taps }: Stage, outputs: Feeds): Factor[] =>
+      taps.map((tap) => ({ tap, delta: outputs[tap.delta] as FloatTensor, x: (outputs[tap.x] ?? { x, context: kept.context! }[tap.x]) as FloatTensor }));
+    return {
+      ctInput: projected["ct.x"] as FloatTensor,
+      factors: [...pick(this.stages.project, projected), ...pick(this.stages.mix, mixed)],
+    };
+  }
+
+  /** Losses of the rows and the cotangent of the last layer's output; logits exist at label positions only, a chunk at a time. */
+  private async runHead(x: FloatTensor, { rows, starts, tokens }: PackLayout): Promise<{ losses: number[]; ct: FloatTensor }> {
+    const { hidden, vocabulary } = this.spec;
+    const labels = rows.flatMap(({ inputIds, labelStart }, r) => {
+      const first = Math.max(labelStart, 1);
+      const count = inputIds.length - first;
+      return Array.from({ length: Math.max(count, 0) }, (_, i) => ({ r, at: starts[r]! + first + i - 1, label: inputIds[first + i]!, weight: 1 / count }));
+    });
+    const losses = rows.map((_, r) => (labels.some((l) => l.r === r) ? 0 : Number.NaN));
+    const ct = this.zeros([tokens, hidden]);
+    const size = Math.max(1, Math.min(512, Math.floor(LOGITS_PER_CHUNK / vocabulary)));
+    for (let from = 0; from < labels.length; from += size) {
+      const chunk = labels.slice(from, from + size);
+      const states = this.zeros([chunk.length, hidden]);
+      for (const [i, { at }] of chunk.entries()) place(states, rowsOf(x, at, at + 1), i);
+      const result = await this.head.run({
+        ...this.headFeeds,
+        x: states,
+        labels: indices(chunk.map((l) => l.label)),
+        weights: this.real([chunk.length], Float64Array.from(chunk, (l) => l.weight)),
+      });
+      const [loss, ctStates] = [result.loss!.data as FloatArray, result["ct.x"] as FloatTensor];
+      for (const [i, { r, at, weight }] of chunk.entries()) {
+        losses[r]! += loss[i]! * weight;
+        place(ct, rowsOf(ctStates, i, i + 1), at);
+      }
+    }
+    return { losses, ct };
+  }
+
+  private programs(layer: number): LayerPrograms {
+    return this.layers[this.options.weights === "fed" ? 0 : layer]!;
+  }
+
+  private attentionFor({ rows }: PackLayout, r: number): Promise<{ forward: Program; backward: Program }> {
+    const strips = stripsOf(rows[r]!.inputIds.length);
+    const known = this.attention.get(strips) ?? this.compileAttention(strips);
+    this.attention.set(strips, known);
+    return known;
+  }
+
+  private async compileAttention(strips: number): Promise<{ forward: Program; backward: Program }> {
+    const { forward, backward } = attentionGraphs(this.spec, strips);
+    return { forward: await this.options.backend.compile(forward), backward: await this.options.backend.compile(backward) };
+  }
+
+  private real(shape: readonly number[], data: FloatArray): FloatTensor {
+    if (this.options.backend.precision === "float64") return { shape, data: data instanceof Float64Array ? data : Float64Array.from(data) };
+    return { shape, data: data instanceof Float32Array ? data : Float32Array.from(data) };
+  }
+
+  private zeros(shape: readonly number[]): FloatTensor {
+    const Type = this.options.backend.precision === "float64" ? Float64Array : Float32Array;
+    return { shape, data: new Type(sizeOf(shape)) };
+  }
+}
+
+/** A tapped layer's factors over a whole pack. */
+interface Factor {
+  readonly tap: Tap;
+  readonly delta: FloatTensor;
+  readonly x: FloatTensor;
+}
+
+/** One row's share of a layer's factors; what shares an X goes on sharing it. */
+function pairsOf(factors: readonly Factor[], layer: number, { starts }: PackLayout, r: number): FactorPair[] {
+  const views = new Map<FloatTensor, FloatTensor>();
+  const view = (x: FloatTensor): FloatTensor => {
+    const known = views.get(x) ?? rowsOf(x, starts[r]!, starts[r + 1]!);
+    views.set(x, known);
+    return known;
+  };
+  return factors.map(({ tap, delta, x }) => ({ name: `model.layers.${layer}.${tap.linear.name}.weight`, delta: view(delta), x: view(x) }));
+}
+
+/** A row's statistics while they come in, from the last layer to the first. */
+class RowInProgress {
+  private problem: RowStatistics["problem"];
+  private readonly byLayer: [string, MatrixStatistics][][] = [];
+  private readonly cosines = new CosineCollector();
+
+  constructor(
+    private readonly row: number,
+    private readonly loss: number,
+    private readonly options: { readonly spectrum: boolean; readonly cosines: boolean },
+  ) {
+    if (!Number.isFinite(loss)) this.problem = "non-finite loss";
+  }
+
+  get finite(): boolean {
+    return this.problem === undefined;
+  }
+
+  async add(layer: number, measures: readonly GradientMeasure[], phases: Phases): Promise<void> {
+    if (!measures.every((m) => m.finite)) {
+      this.problem = "non-finite gradient";
+      return;
+    }
+    const { spectrum, cosines } = this.options;
+    const statistics = measures.map(async (m): Promise<[string, MatrixStatistics]> => [m.name, await matrixStatistics(m, spectrum)]);
+    this.byLayer.unshift(await phases.time("eigenvalues", () => Promise.all(statistics)));
+    if (!cosines) return;
+    const attention = measures.filter((m) => m.name.includes("self_attn"));
+    this.cosines.add(layer, Object.fromEntries(attention.map((m) => [m.name.split(".").at(-2)!, m.gradient!])));
+  }
+
+  finish(): RowStatistics {
+    const { row, loss, problem } = this;
+    if (problem) return { row, loss, problem, matrices: {} };
+    const matrices = Object.fromEntries(this.byLayer.flat());
+    return { row, loss, matrices, ...(this.options.cosines ? { cosines: this.cosines.result() } : {}) };
+  }
+}
+
+/** The checkpoint's name of the output head. */
+export const headTensor = (spec: ModelSpec): string => (spec.tiedEmbeddings ? headWeights.embedding : headWeights.head);
+
+/** Every weight that will be read must be there, in the shape the configuration implies. */
+export function checkTensors(source: ModelSource, family: Family, spec: ModelSpec): void {
+  const expected = new Map<string, readonly number[]>([
+    [headWeights.embedding, [spec.vocabulary, spec.hidden]],
+    [headWeights.norm, [spec.hidden]],
+    [headTensor(spec), [spec.vocabulary, spec.hidden]],
+  ]);
+  const { weights } = buildBlock(family, spec);
+  for (let i = 0; i < spec.layers; i++) for (const [name, shape] of weights) expected.set(`model.layers.${i}.${name}`, shape);
+  for (const [name, shape] of expected) {
+    const found = source.tensors.get(name);
+    if (!found) throw new LayergradError("model", `The weights have no tensor ${name}, which a ${spec.family} model of config.json's sizes needs; the folder may be incomplete.`);
+    if (found.shape.join() !== shape.join()) {
+      throw new LayergradError("model", `Tensor ${name} has shape [${found.shape}], but config.json implies [${shape}]; the files do not belong together.`);
+    }
+  }
+}
+
+/** Stage outputs under names of the layer: saved values are told apart by their stage. */
+const rename = (outputs: Feeds, stage: string): Activations =>
+  Object.fromEntries(Object.entries(outputs).map(([key, x]) => [key.startsWith("saved.") ? `${stage}.${key}` : key, x as FloatTensor]));
+
+const sliceAll = (tensors: Readonly<Activations>, { starts }: PackLayout, r: number): Feeds =>
+  Object.fromEntries(Object.entries(tensors).map(([key, x]) => [key, rowsOf(x, starts[r]!, starts[r + 1]!)]));
+
+/** Copies a matrix into rows of a larger one, from row `at` on. */
+const place = (target: FloatTensor, part: Tensor, at: number): void => target.data.set(part.data as FloatArray, at * target.shape[1]!);

@@ -1,0 +1,18 @@
+/** The parts that a row's time is made of. */
+export const phaseNames = ["embedding", "forward", "head", "backward", "products", "grams", "eigenvalues", "writing"] as const;
+
+export type Phase = (typeof phaseNames)[number];
+
+/** Wall time by phase, in milliseconds. */
+export class Phases {
+  readonly milliseconds: Record<Phase, number> = Object.fromEntries(phaseNames.map((p) => [p, 0])) as Record<Phase, number>;
+
+  async time<T>(phase: Phase, work: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.milliseconds[phase] += performance.now() - start;
+    }
+  }
+}
