@@ -202,13 +202,10 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   },
   softmax: (x, e) => softmax(x.args[0]!, e),
   attendTo: ({ args: [scores, v] }, e) => e.node("MatMul", [softmax(scores!, e), e.value(v!)]),
-  // With p = softmax(l): max p = exp(max l) / Σ exp(l), so −log p[label] = max l − l[label] − log max p, without a pass of
-  // its own over the exponentials and without underflow for an improbable label.
   crossEntropy: ({ args: [logits, labels], shape }, e) => {
-    const top = e.node("ReduceMax", [e.value(logits!), e.integers([-1])], { keepdims: 1n });
-    const topProbability = e.node("ReduceMax", [softmax(logits!, e), e.integers([-1])], { keepdims: 1n });
+    const { top, total } = exponentials(logits!, e);
     const picked = e.node("GatherElements", [e.value(logits!), column(labels!, e)], { axis: -1n });
-    const loss = e.node("Sub", [e.node("Sub", [top, picked]), e.node("Log", [topProbability])]);
+    const loss = e.node("Add", [e.node("Log", [total]), e.node("Sub", [top, picked])]);
     return e.node("Reshape", [loss, e.integers(target(shape))]);
   },
   subtractOneHot: ({ args: [x, labels], dtype }, e) => {
@@ -232,7 +229,38 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   cast: ({ args: [x], attrs }, e) => e.node("Cast", [e.value(x!)], { to: BigInt(dataTypes[attrs.to]) }),
 };
 
-const softmax = (x: Expr, e: Emitter): string => e.node("Softmax", [e.value(x)], { axis: -1n });
+/** Widest last dimension that the runtime's own softmax takes: it adds up in float32 one after another. */
+const WIDEST_SOFTMAX = 8192;
+
+function softmax(x: Expr, e: Emitter): string {
+  const width = x.shape.at(-1);
+  if (typeof width !== "number" || width <= WIDEST_SOFTMAX) return e.node("Softmax", [e.value(x)], { axis: -1n });
+  const { exponential, total } = exponentials(x, e);
+  return e.node("Mul", [exponential, e.node("Reciprocal", [total])]);
+}
+
+/**
+ * exp(x − max x) over the last dimension, with that maximum and the sum. The sum goes by parts, whose own sums are added up: in
+ * one go over a vocabulary, float32 loses a hundred thousandth of it.
+ */
+function exponentials(x: Expr, e: Emitter): { top: string; exponential: string; total: string } {
+  const width = x.shape.at(-1) as number;
+  const top = e.node("ReduceMax", [e.value(x), e.integers([-1])], { keepdims: 1n });
+  const exponential = e.node("Exp", [e.node("Sub", [e.value(x), top])]);
+  const part = largestDivisor(width, 512);
+  if (part < 64) {
+    const exact = e.node("ReduceSum", [e.node("Cast", [exponential], { to: BigInt(DataType.DOUBLE) }), e.integers([-1])], { keepdims: 1n });
+    return { top, exponential, total: e.node("Cast", [exact], { to: BigInt(dataTypes[x.dtype]) }) };
+  }
+  const parts = e.node("Reshape", [exponential, e.integers([-1, width / part, part])]);
+  const sums = e.node("ReduceSum", [parts, e.integers([-1])], { keepdims: 0n });
+  return { top, exponential, total: e.node("ReduceSum", [sums, e.integers([-1])], { keepdims: 1n }) };
+}
+
+function largestDivisor(of: number, limit: number): number {
+  for (let d = limit; d > 1; d--) if (of % d === 0) return d;
+  return 1;
+}
 
 /** Labels `[n]` as indices `[n, 1]`. */
 const column = (labels: Expr, e: Emitter): string => e.node("Unsqueeze", [e.value(labels), e.integers([1])]);
