@@ -54,7 +54,7 @@ export interface EngineOptions {
 }
 
 /** Elements of one chunk of logits: 32 MB in float32, so that they stay near the cache whatever the vocabulary. */
-const LOGITS_PER_CHUNK = 2 ** 23;
+export const LOGITS_PER_CHUNK = 2 ** 23;
 
 type FloatTensor = Tensor<FloatArray>;
 type Feeds = Record<string, Tensor>;
@@ -95,7 +95,7 @@ export class Engine {
   private readonly attention = new Map<number, Promise<{ forward: Program; backward: Program }>>();
   private readonly factors: FactorStatistics;
   private readonly layerWeights: Feeds[] = [];
-  private readonly tables: { cos: FloatTensor; sin: FloatTensor };
+  private tables: { readonly cos: FloatTensor; readonly sin: FloatTensor };
 
   private constructor(
     private readonly source: ModelSource,
@@ -107,9 +107,7 @@ export class Engine {
     private readonly headFeeds: Feeds,
   ) {
     this.factors = new FactorStatistics(options.backend, options.solver, this.phases, options.cosines);
-    const { cos, sin } = ropeTables(spec.rope, options.maxLength);
-    const shape = [options.maxLength, spec.headDim / 2];
-    this.tables = { cos: this.real(shape, cos), sin: this.real(shape, sin) };
+    this.tables = this.makeTables(options.maxLength);
   }
 
   /**
@@ -145,12 +143,15 @@ export class Engine {
   /**
    * The statistics of each row of a pack. A row whose loss is not finite comes back with that loss and no matrices.
    * The rows' order, and what a row is packed with, change nothing but rounding.
+   *
+   * @param signal - Looked at before each layer; the pack is then given up with the signal's reason.
    */
-  async measure(rows: readonly TokenRow[]): Promise<RowStatistics[]> {
+  async measure(rows: readonly TokenRow[], signal?: AbortSignal): Promise<RowStatistics[]> {
     const pack = this.layOut(rows);
     let x = await this.phases.time("embedding", () => this.embed(pack));
     const states: LayerState[] = [];
     for (let i = 0; i < this.spec.layers; i++) {
+      signal?.throwIfAborted();
       const { output, ...state } = await this.phases.time("forward", () => this.forward(i, x, pack));
       states.push(this.options.retention === "products" ? state : { x });
       x = output;
@@ -160,6 +161,7 @@ export class Engine {
     const results = rows.map(({ row }, r) => new RowInProgress(row, losses[r]!, this.options));
     let ctX = ct;
     for (let i = this.spec.layers - 1; i >= 0; i--) {
+      signal?.throwIfAborted();
       const { ctInput, factors } = await this.phases.time("backward", () => this.backward(i, states[i]!, ctX, pack));
       states.length = i;
       ctX = ctInput;
@@ -199,6 +201,8 @@ export class Engine {
       starts.push(starts.at(-1)! + inputIds.length);
     }
     const positions = rows.flatMap((r) => Array.from(r.inputIds, (_, i) => i));
+    // ONNX Runtime wants tables as long as the whole sequence, though positions start anew with each row.
+    if (positions.length > this.tables.cos.shape[0]!) this.tables = this.makeTables(positions.length);
     return {
       rows,
       starts,
@@ -304,6 +308,12 @@ export class Engine {
   private async compileAttention(strips: number): Promise<{ forward: Program; backward: Program }> {
     const { forward, backward } = attentionGraphs(this.spec, strips);
     return { forward: await this.options.backend.compile(forward), backward: await this.options.backend.compile(backward) };
+  }
+
+  private makeTables(positions: number): { cos: FloatTensor; sin: FloatTensor } {
+    const { cos, sin } = ropeTables(this.spec.rope, positions);
+    const shape = [positions, this.spec.headDim / 2];
+    return { cos: this.real(shape, cos), sin: this.real(shape, sin) };
   }
 
   private real(shape: readonly number[], data: FloatArray): FloatTensor {

@@ -1,0 +1,18 @@
+/**
+ * Runs work that Ctrl-C or SIGTERM ends cleanly: the first signal aborts, so that what is finished is kept; a second one
+ * exits at once, with status 130.
+ */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>, note: (message: string) => void): Promise<T> {
+  const controller = new AbortController();
+  const onSignal = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    note("interrupted: finishing the current layer; once more exits at once");
+    controller.abort();
+  };
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}

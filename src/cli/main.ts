@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import { exitStatus, LayergradError } from "../errors.ts";
+import { demoCommand } from "./demo.ts";
+import { inspectCommand } from "./inspect.ts";
+import { printable } from "./progress.ts";
+import { runCommand } from "./run.ts";
+import { tokensCommand } from "./tokens.ts";
+
+const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
+
+const program = new Command("layergrad")
+  .description("Layer-wise gradient statistics of language models: what training on a row would do to each layer.")
+  .version(version)
+  .showHelpAfterError("(--help shows the options)")
+  .addCommand(runCommand())
+  .addCommand(tokensCommand())
+  .addCommand(inspectCommand())
+  .addCommand(demoCommand());
+
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+/** Tells the user what is wrong in one sentence, or shows a bug of ours whole; gives the exit status. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitStatus.usage;
+  if (error instanceof LayergradError) {
+    process.stderr.write(`layergrad: ${printable(error.message)}\n`);
+    return exitStatus[error.kind];
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const cause = error instanceof Error && error.cause ? `\ncaused by ${error.cause instanceof Error ? error.cause.message : String(error.cause)}` : "";
+  process.stderr.write(`layergrad: this is a bug, please report it with what follows\n${stack}${cause}\n`);
+  return 1;
+}

@@ -1,0 +1,41 @@
+import { InvalidArgumentError, Option } from "commander";
+import { matrixChoices } from "../models/block.ts";
+
+/** A whole number above zero. */
+export function count(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It must be a whole number above 0.");
+  return value;
+}
+
+const units: Readonly<Record<string, number>> = { kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, "": 1 };
+
+/** Bytes from `6GB`, `800 MB` or a plain number; a GB is 10⁹ bytes. */
+export function bytes(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?b?)$/i.exec(text.trim()) ?? [];
+  const scale = units[unit?.toLowerCase() ?? "none"];
+  if (digits === undefined || scale === undefined || Number(digits) <= 0) throw new InvalidArgumentError('It must be a size such as "6GB" or "800MB".');
+  return Math.round(Number(digits) * scale);
+}
+
+/** Options that several commands share, in one wording. */
+export const shared = {
+  model: () => new Option("--model <folder>", "Hugging Face model folder").makeOptionMandatory(),
+  data: () => new Option("--data <file>", "rows {instruction, input?, output}: a JSON list or JSONL").makeOptionMandatory(),
+  mode: () => new Option("--mode <mode>", "how instruction and response are joined: a newline, or the chat template").choices(["base", "instruct"]).default("base"),
+  maxLength: () => new Option("--max-length <tokens>", "longest row; the rest is cut off on the right").argParser(count).default(1024),
+  rows: () => new Option("--rows <A:B>", "rows A up to B (not included); with a decimal point a fraction of the file, 0:0.1"),
+  limit: () => new Option("--limit <N>", "at most N of those rows").argParser(count),
+  singleBos: () => new Option("--single-bos", "drop the second BOS that a template's own BOS causes (the paper's figures keep it)"),
+  date: () => new Option("--date <YYYY-MM-DD>", "the date that a template's clock shows (default: the day of the run's first call)"),
+  matrices: () =>
+    new Option("--matrices <choice>", "weight matrices: reference (square, or in attention), attention, mlp, or all of the blocks")
+      .choices([...matrixChoices])
+      .default("reference"),
+  batchTokens: () => new Option("--batch-tokens <tokens>", "most tokens that go through the model together (default: by memory)").argParser(count),
+  threads: () => new Option("--threads <N>", "threads (default: the machine's cores)").argParser(count),
+  memory: () => new Option("--memory <size>", "memory the run may take, such as 6GB (default: nine tenths of what is free)").argParser(bytes),
+  overwrite: () => new Option("--overwrite", "start anew in a folder that holds another run"),
+  quiet: () => new Option("--quiet", "no progress, only the result"),
+  json: () => new Option("--json", "the result as JSON"),
+} as const;

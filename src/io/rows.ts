@@ -1,0 +1,229 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { LayergradError } from "../errors.ts";
+import type { Row } from "../text/row.ts";
+import { fsReason } from "./fs-reason.ts";
+import { parsePythonJson } from "./python-json.ts";
+
+/** A data set as read from a file. */
+export interface RowFile {
+  /** In the file's order; a row is known by its position, counted from zero. */
+  readonly rows: readonly Row[];
+  /** SHA-256 of the file's bytes, in hexadecimal: a part of a run's identity. */
+  readonly sha256: string;
+}
+
+/**
+ * Reads instruction rows: a JSON list of `{"instruction", "input", "output"}`, or, where the name ends in .jsonl, one such object a line.
+ * `input` may be missing, null or empty; other fields are ignored. As Python writes JSON, bare NaN is let through in those.
+ *
+ * @throws {LayergradError} `data`, with the file and the place, for a file that cannot be read, is not UTF-8 or JSON, holds no rows, or
+ * holds a row without an instruction or output of Unicode text.
+ */
+export async function readRows(path: string): Promise<RowFile> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    throw new LayergradError("data", `${path} cannot be read: ${fsReason(cause)}.`, { cause });
+  }
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const text = decode(bytes, path);
+  if (text.trim() === "") throw new LayergradError("data", `${path} is empty; it must hold rows of {"instruction", "input", "output"}.`);
+  const rows = /\.(jsonl|ndjson)$/i.test(path) ? fromLines(text, path) : fromList(text, path);
+  if (rows.length === 0)
+    throw new LayergradError("data", `${path} holds no rows; it must hold at least one {"instruction", "input", "output"}.`);
+  return { rows, sha256 };
+}
+
+function decode(bytes: Buffer, path: string): string {
+  try {
+    // Drops a byte order mark.
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const reason = bytes.length > 2 ** 28 ? "is too large to be read whole; split it" : "is not UTF-8; convert it";
+    throw new LayergradError("data", `${path} ${reason}.`, { cause });
+  }
+}
+
+function fromList(text: string, path: string): Row[] {
+  let value: unknown;
+  try {
+    value = parsePythonJson(text);
+  } catch (cause) {
+    const { line, found } = firstJsonError(text);
+    const hint = line > 1 && text.trimStart().startsWith("{") ? "; if it holds one object a line, name it .jsonl" : "; correct it there";
+    throw new LayergradError("data", `${path}, line ${line}: invalid JSON, ${found}${hint}.`, { cause });
+  }
+  if (!Array.isArray(value))
+    throw new LayergradError(
+      "data",
+      `${path} must hold a JSON list of rows, found ${describe(value)}; put the rows in [ ], or one a line in a .jsonl file.`,
+    );
+  return value.map((item, i) => rowOf(item, `${path}, row ${i}`));
+}
+
+function fromLines(text: string, path: string): Row[] {
+  const rows: Row[] = [];
+  // JSON strings may hold U+2028 unescaped, so that only \n ends a line; a \r before it is white space to JSON.
+  for (const [i, line] of text.split("\n").entries()) {
+    if (line.trim() === "") continue;
+    let value: unknown;
+    try {
+      value = parsePythonJson(line);
+    } catch (cause) {
+      const { found } = firstJsonError(line);
+      throw new LayergradError("data", `${path}, line ${i + 1}: invalid JSON, ${found}; each line must hold one row.`, { cause });
+    }
+    rows.push(rowOf(value, `${path}, line ${i + 1}`));
+  }
+  return rows;
+}
+
+// With the u flag a whole pair is one code point, so that only halves are left to match.
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+function rowOf(value: unknown, where: string): Row {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new LayergradError("data", `${where}: a row must be an object {"instruction", "input", "output"}, found ${describe(value)}.`);
+  const textAt = (key: string, fallback?: string): string => {
+    const field = Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
+    const text = field ?? fallback;
+    if (typeof text !== "string")
+      throw new LayergradError("data", `${where}: "${key}" must be a text, found ${describe(field)}; correct the row or remove it.`);
+    if (LONE_SURROGATE.test(text))
+      throw new LayergradError(
+        "data",
+        `${where}: "${key}" holds half of a surrogate pair, which no tokenizer accepts; correct the row or remove it.`,
+      );
+    return text;
+  };
+  return { instruction: textAt("instruction"), input: textAt("input", ""), output: textAt("output") };
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "object" ? "an object" : `the ${typeof value} ${JSON.stringify(value)?.slice(0, 40)}`;
+}
+
+/**
+ * Where a text stops being JSON. `JSON.parse` tells the place in some versions of Node and for some mistakes only.
+ * Bare NaN and Infinity pass, as they do with Python.
+ */
+function firstJsonError(text: string): { line: number; found: string } {
+  const blank = /[ \t\r\n]*/y;
+  const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity/y;
+  let at = 0;
+  const skip = (pattern: RegExp): boolean => {
+    pattern.lastIndex = at;
+    const matched = pattern.test(text);
+    if (matched) at = pattern.lastIndex;
+    return matched;
+  };
+  /** Steps over a string; stays where it is not one, or goes to the character that breaks it. */
+  const string = (): boolean => {
+    if (text[at] !== '"') return false;
+    for (at++; at < text.length; at++) {
+      const char = text[at]!;
+      if (char === '"') {
+        at++;
+        return true;
+      }
+      if (char < " ") return false;
+      if (char === "\\") {
+        const escaped = /["\\/bfnrt]|u[0-9a-fA-F]{4}/y;
+        escaped.lastIndex = at + 1;
+        if (!escaped.test(text)) return false;
+        at = escaped.lastIndex - 1;
+      }
+    }
+    return false;
+  };
+  const open: string[] = [];
+  /** What may come: a value, a key, or what follows a value; in a fresh list or object also its end. */
+  let expected: "value" | "key" | "more" = "value";
+  let fresh = false;
+  for (;;) {
+    skip(blank);
+    const char = text[at];
+    if (expected === "more" && open.length === 0) break;
+    const closes = char !== undefined && char === open.at(-1) && (fresh || expected === "more");
+    fresh = false;
+    if (closes) {
+      at++;
+      open.pop();
+      expected = "more";
+    } else if (expected === "more") {
+      if (char !== ",") break;
+      at++;
+      expected = open.at(-1) === "}" ? "key" : "value";
+    } else if (expected === "key") {
+      if (!string()) break;
+      skip(blank);
+      if (text[at] !== ":") break;
+      at++;
+      expected = "value";
+    } else if (char === "[" || char === "{") {
+      at++;
+      open.push(char === "[" ? "]" : "}");
+      expected = char === "[" ? "value" : "key";
+      fresh = true;
+    } else {
+      if (!(char === '"' ? string() : skip(scalar))) break;
+      expected = "more";
+    }
+  }
+  const line = text.slice(0, at).split("\n").length;
+  const rest = text.slice(at, at + 20).split("\n")[0]!;
+  return { line, found: at >= text.length ? "which ends too early" : `which cannot go on with ${JSON.stringify(rest || "\n")}` };
+}
+
+/** Positions of a data set, from `start` up to but not including `end`. */
+export interface RowRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Reads a row range as the command line takes it.
+ *
+ * @param count - Rows of the data set.
+ * @param spec - `A:B`, half open, counted from zero; either side may be empty. A number with a decimal point is a fraction of the file,
+ * rounded down to a row ("0.25:0.5", "0:0.1"); both kinds mix. An index past the end means the end. All rows by default.
+ * @param limit - At most so many rows of the range, from its start.
+ * @throws {LayergradError} `usage` for anything else, or a range that holds no row.
+ */
+export function selectRows(count: number, spec?: string, limit?: number): RowRange {
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
+    throw new LayergradError("usage", `--limit must be a whole number above 0, found ${limit}.`);
+  const sides = (spec ?? ":").split(":");
+  if (sides.length !== 2) throw malformed(spec);
+  const [start, end] = [position(sides[0]!, 0, count, spec), position(sides[1]!, count, count, spec)];
+  if (start >= end)
+    throw new LayergradError(
+      "usage",
+      `--rows ${spec} holds no row of a file of ${count} rows; give A:B with A below B and below ${count}.`,
+    );
+  return { start, end: limit === undefined ? end : Math.min(end, start + limit) };
+}
+
+function position(side: string, fallback: number, count: number, spec: string | undefined): number {
+  const text = side.trim();
+  if (text === "") return fallback;
+  if (/^\d+$/.test(text)) return Math.min(Number(text), count);
+  if (!/^\d*\.\d*$/.test(text) || text === ".") throw malformed(spec);
+  const fraction = Number(text);
+  if (fraction > 1)
+    throw new LayergradError("usage", `--rows ${spec}: ${text} has a decimal point and so is a fraction of the file, but it exceeds 1.0.`);
+  // 0.29 of 100 rows is 29, which the product in binary just misses.
+  return Math.floor(fraction * count + 1e-9);
+}
+
+function malformed(spec: string | undefined): LayergradError {
+  return new LayergradError(
+    "usage",
+    `--rows must be A:B with row numbers (0:100) or fractions (0.25:0.5), either side may be empty; found ${JSON.stringify(spec)}.`,
+  );
+}

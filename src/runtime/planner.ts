@@ -1,0 +1,111 @@
+import { LayergradError } from "../errors.ts";
+import { STRIP } from "../models/attention.ts";
+import { type Block, buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
+import type { Family, ModelSpec } from "../models/family.ts";
+import { mixStage, projectStage } from "../models/stages.ts";
+import { LOGITS_PER_CHUNK, type Retention, type WeightMode } from "./engine.ts";
+import { blockElements } from "./work.ts";
+
+/** How a run will use the machine. */
+export interface Plan {
+  readonly weights: WeightMode;
+  readonly retention: Retention;
+  /** Most tokens in one pack; a longer row is a pack of its own. */
+  readonly batchTokens: number;
+  /** Estimated peak resident memory, bytes. */
+  readonly memory: number;
+}
+
+export interface PlanRequest {
+  readonly family: Family;
+  readonly spec: ModelSpec;
+  readonly matrices: MatrixChoice;
+  readonly cosines: boolean;
+  /** Tokens of the longest row. */
+  readonly longestRow: number;
+  /** Tokens of all rows to be computed. */
+  readonly totalTokens: number;
+  /** Bytes the process may use. */
+  readonly memory: number;
+  /** The user's own token budget, kept where given. */
+  readonly batchTokens?: number | undefined;
+  /** The user's own choice of weights, kept where given. */
+  readonly weights?: WeightMode | undefined;
+}
+
+/** Pack sizes from the one that feeds the matrix products best to the least; above the first nothing is gained. */
+const PACK_SIZES = [1024, 512, 256, 1] as const;
+
+/** Node, ONNX Runtime and the worker threads before any model, bytes. */
+const BASE = 300e6;
+
+/** Tokens from which packing the weights into every layer's own session pays for the time that takes. */
+const TOKENS_TO_PACK_WEIGHTS = 100_000;
+
+const FLOAT = 4;
+
+/**
+ * The fastest plan that fits the memory: whole products kept for the backward pass before recomputing them, and long packs before
+ * short ones, since a recomputed forward costs a third more and short packs starve the matrix products less than that.
+ *
+ * @throws {LayergradError} `resource` if nothing fits, naming the least memory that would do.
+ */
+export function planRun(request: PlanRequest): Plan {
+  const block = buildBlock(request.family, request.spec);
+  const candidates: Plan[] = [];
+  const weightModes: WeightMode[] = request.weights ? [request.weights] : request.totalTokens >= TOKENS_TO_PACK_WEIGHTS ? ["packed", "fed"] : ["fed"];
+  const sizes = request.batchTokens ? [request.batchTokens] : PACK_SIZES;
+  for (const weights of weightModes) {
+    for (const retention of ["products", "inputs"] as const) {
+      for (const batchTokens of sizes) {
+        candidates.push({ weights, retention, batchTokens, memory: estimateMemory(request, block, { weights, retention, batchTokens }) });
+      }
+    }
+  }
+  const fitting = candidates.find((plan) => plan.memory <= request.memory);
+  if (fitting) return fitting;
+  const least = candidates.reduce((a, b) => (b.memory < a.memory ? b : a));
+  throw new LayergradError(
+    "resource",
+    `This run needs at least ${gigabytes(least.memory)} of memory and may use ${gigabytes(request.memory)}: give it more with --memory, or shorten the longest row (${request.longestRow} tokens) with --max-length.`,
+  );
+}
+
+/** `8.5 GB`, in 10⁹ bytes, rounded up so that naming it as a limit works. */
+export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) / 10).toFixed(1)} GB`;
+
+/** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
+export function estimateMemory(
+  request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">,
+  block: Block,
+  { weights, retention, batchTokens }: Omit<Plan, "memory">,
+): number {
+  const { spec, longestRow } = request;
+  const tokens = Math.max(batchTokens, longestRow);
+  const layer = blockElements(spec) * FLOAT;
+  // A packed session holds its weights in its own layout, once for the forward and once for the backward graph; making one takes
+  // the model's bytes beside them.
+  const model = weights === "fed" ? spec.layers * layer : 2 * spec.layers * layer + 3 * layer;
+  const head = spec.vocabulary * spec.hidden * FLOAT;
+
+  const tapped = chooseLinears(block, request.matrices);
+  const saved = [projectStage(block, tapped, "linears"), mixStage(block, tapped, "linears")].flatMap((s) =>
+    s.saved.map((key) => s.forward.outputs[key]!.shape.at(-1) as number),
+  );
+  const attention = spec.headDim * (2 * spec.heads + 2 * spec.keyValueHeads);
+  const kept = spec.hidden + attention + saved.reduce((a, b) => a + b, 0);
+  const layersKept = retention === "products" ? spec.layers * kept : spec.layers * spec.hidden + 2 * kept;
+  // Within one layer's backward: about ten tensors of the MLP's width, a dozen of the stream's, cotangents and factors.
+  const passing = 10 * spec.intermediate + 14 * spec.hidden + 3 * attention;
+  const activations = tokens * (layersKept + passing) * FLOAT;
+
+  const scores = 5 * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
+  const logits = 5 * LOGITS_PER_CHUNK * FLOAT;
+  const gradients = tapped.map((l) => {
+    const product = l.inFeatures * l.outFeatures;
+    const side = Math.min(longestRow, l.inFeatures, l.outFeatures);
+    return product * (side < longestRow ? 8 : 4) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
+  });
+  const statistics = 2 * gradients.reduce((a, b) => a + b, 0);
+  return BASE + model + head + activations + scores + logits + statistics;
+}
