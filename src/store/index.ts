@@ -1,0 +1,31 @@
+export { Lock } from "./lock.ts";
+export {
+  type DataDescription,
+  type Identity,
+  type IdentityRequest,
+  identityDifferences,
+  MANIFEST_VERSION,
+  type Manifest,
+  type ModelDescription,
+  parseManifest,
+  type RunOptions,
+  type Session,
+  type SessionStatus,
+  type Versions,
+} from "./manifest.ts";
+export {
+  type CosineStatistics,
+  contentHash,
+  type GradientRecord,
+  type MatrixKey,
+  type MatrixStatistics,
+  matrixKey,
+  type Projection,
+  parseMatrixKey,
+  recordInstruction,
+  SCHEMA_VERSION,
+  type SkippedRow,
+  serialise,
+} from "./record.ts";
+export { type OpenRunOptions, type RunDescription, RunFolder, readManifest, runFiles } from "./records.ts";
+export { MAX_LINE_BYTES, type ReadMatrix, type ReadRecord, type ReadRecordsOptions, readRecords } from "./records-reader.ts";

@@ -1,0 +1,172 @@
+import { LayergradError } from "../errors.ts";
+
+/** The version of manifest.json's own layout. */
+export const MANIFEST_VERSION = 1;
+
+/**
+ * What decides every number of a run. A folder belongs to one identity; whoever comes with another is refused. All that may change
+ * between two calls is in {@link RunOptions}.
+ */
+export interface Identity {
+  /** {@link SCHEMA_VERSION} of the records. */
+  schemaVersion: number;
+  /** SHA-256 over config and weights, as `Checkpoint.hashes()` gives it. */
+  weights: string;
+  /** SHA-256 over tokenizer and template, as `Checkpoint.hashes()` gives it. */
+  tokenizer: string;
+  /** SHA-256 of the data file. */
+  data: string;
+  mode: "base" | "instruct";
+  /** Cut on the right, tokens. */
+  maxLength: number;
+  /** Whether the second BOS that a template's own BOS causes is dropped. */
+  singleBos: boolean;
+  /** The date that a template's clock shows, `YYYY-MM-DD`: fixed when the run first starts. */
+  date: string;
+  /** Projections recorded, in the order q, k, v, o. */
+  matrices: readonly string[];
+  /** Whether `S_list` is recorded. */
+  spectrum: boolean;
+  /** Whether the cosine similarities are recorded. */
+  cosines: boolean;
+}
+
+/** An identity as a caller states it: without a date the folder's own holds, or today's for a new run. */
+export type IdentityRequest = Omit<Identity, "date"> & { date?: string | undefined };
+
+/** The model, as far as it takes to find the same one again. */
+export interface ModelDescription {
+  /** The folder as it was given. */
+  folder: string;
+  /** Hub id, where known. */
+  id?: string;
+  /** Hub revision (commit), where known. */
+  revision?: string;
+  /** `model_type` of its configuration. */
+  type?: string;
+  /** SHA-256 by file name. */
+  files: Readonly<Record<string, string>>;
+}
+
+/** The data file. */
+export interface DataDescription {
+  /** Path as it was given. */
+  path: string;
+  sha256: string;
+  /** Rows in the file. */
+  rows: number;
+}
+
+/** Options that change how a run goes, not what it gives: rows, limit, threads, token budget, memory, device, … */
+export type RunOptions = Readonly<Record<string, string | number | boolean | null | readonly (string | number)[]>>;
+
+/** Versions of what computed the numbers: layergrad, node, onnxruntime, and the machine's architecture. */
+export type Versions = Readonly<Record<string, string>>;
+
+/** How a call ended. `"killed"` is written by the next call, for one that could not say goodbye. */
+export type SessionStatus = "running" | "done" | "interrupted" | "failed" | "killed";
+
+/** One call that worked on the folder. */
+export interface Session {
+  /** ISO 8601, UTC. */
+  started: string;
+  /** ISO 8601, UTC; null while running, and for a killed one. */
+  ended: string | null;
+  /** Rows recorded by this call. */
+  rowsDone: number;
+  /** Rows skipped by this call. */
+  rowsSkipped: number;
+  status: SessionStatus;
+  /** The versions and options of this call. */
+  versions: Versions;
+  options: RunOptions;
+}
+
+/** manifest.json: what it takes to run the folder's run again. */
+export interface Manifest {
+  tool: "layergrad";
+  manifestVersion: number;
+  identity: Identity;
+  model: ModelDescription;
+  data: DataDescription;
+  /** Those of the latest call; each session has its own. */
+  options: RunOptions;
+  /** Those of the latest call; each session has its own. */
+  versions: Versions;
+  times: {
+    /** ISO 8601, UTC. */
+    firstStarted: string;
+    sessions: Session[];
+  };
+}
+
+/**
+ * Names the fields in which two identities differ, with both values, in the order of {@link Identity}; empty where they agree.
+ * Fields that only one of them has differ too.
+ */
+export function identityDifferences(recorded: Readonly<Record<string, unknown>>, requested: Readonly<Record<string, unknown>>): string[] {
+  const keys = new Set([...Object.keys(requested), ...Object.keys(recorded)]);
+  const order = [
+    "schemaVersion",
+    "mode",
+    "maxLength",
+    "singleBos",
+    "date",
+    "matrices",
+    "spectrum",
+    "cosines",
+    "weights",
+    "tokenizer",
+    "data",
+  ];
+  const rank = (key: string): number => (order.includes(key) ? order.indexOf(key) : order.length);
+  return [...keys]
+    .sort((a, b) => rank(a) - rank(b))
+    .filter((key) => JSON.stringify(recorded[key]) !== JSON.stringify(requested[key]))
+    .map((key) => `${key} (recorded ${show(recorded[key])}, now ${show(requested[key])})`);
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return value.join(",");
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  // A hash is told from another by its first digits.
+  return /^[0-9a-f]{40,}$/.test(text) ? `${text.slice(0, 12)}…` : text.slice(0, 60);
+}
+
+/**
+ * Parses and checks the text of a manifest.json.
+ *
+ * @param path - Its path, for messages.
+ * @throws {LayergradError} `"output"` if it is no manifest of ours, or one of a newer version.
+ */
+export function parseManifest(text: string, path: string): Manifest {
+  const fail = (what: string, cause?: unknown): LayergradError =>
+    new LayergradError("output", `${path}: ${what}; choose another folder.`, cause === undefined ? undefined : { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw fail(`is not valid JSON (${(error as Error).message}), so the folder cannot be told to be a run's`, error);
+  }
+  if (!isObject(value) || value.tool !== "layergrad") throw fail("was not written by layergrad");
+  if (value.manifestVersion !== MANIFEST_VERSION) {
+    throw fail(`has the version ${show(value.manifestVersion)}, this layergrad reads ${MANIFEST_VERSION}`);
+  }
+  const { identity, model, data, times } = value;
+  if (
+    !isObject(identity) ||
+    !isObject(model) ||
+    !isObject(data) ||
+    !isObject(times) ||
+    !Array.isArray(times.sessions) ||
+    !times.sessions.every(isObject)
+  ) {
+    throw fail("lacks a part that every manifest has (identity, model, data or times)");
+  }
+  return value as unknown as Manifest;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
