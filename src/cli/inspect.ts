@@ -4,7 +4,7 @@ import type { ModelSpec } from "../models/family.ts";
 import { openModel } from "../run/open-model.ts";
 import { gemmRate } from "../runtime/gemm-rate.ts";
 import { onnxRuntime } from "../runtime/onnx-runtime.ts";
-import { estimateMemory, gigabytes, planRun } from "../runtime/planner.ts";
+import { gigabytes, leastMemory, planRun } from "../runtime/planner.ts";
 import { rowFlops } from "../runtime/work.ts";
 import { shared } from "./options.ts";
 import { table } from "./table.ts";
@@ -41,7 +41,7 @@ export const inspectCommand = (): Command =>
         labels,
         seconds: rowFlops(spec, tokens, labels) / (rate * ENGINE_SHARE) / (1 - STATISTICS_SHARE),
         memory: planRun({ ...request, longestRow: tokens, totalTokens: tokens, memory: Number.POSITIVE_INFINITY }).memory,
-        leastMemory: estimateMemory({ ...request, longestRow: tokens }, block, { weights: "fed", retention: "inputs", batchTokens: 1 }),
+        leastMemory: leastMemory({ ...request, longestRow: tokens }, block),
       }));
       const matrices = chosen.map((l) => ({ name: l.name, shape: [l.outFeatures, l.inFeatures] as const }));
       checkpoint.close();

@@ -221,6 +221,7 @@ async function computeRows(
       maxLength: longestRow,
       weights: plan.weights,
       retention: plan.retention,
+      labelsPerChunk: plan.labelsPerChunk,
       saved: "linears",
     });
     watch.start?.({ rows: rows.length, done: rows.length - open.length, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });

@@ -49,12 +49,12 @@ export interface EngineOptions {
   readonly maxLength: number;
   readonly weights: WeightMode;
   readonly retention: Retention;
+  /** Most label positions whose logits exist at one time. */
+  readonly labelsPerChunk: number;
   /** What the backward graphs read rather than recompute; a choice of speed alone. */
   readonly saved: SavedSet;
 }
 
-/** Elements of one chunk of logits: 32 MB in float32, so that they stay near the cache whatever the vocabulary. */
-export const LOGITS_PER_CHUNK = 2 ** 23;
 
 type FloatTensor = Tensor<FloatArray>;
 type Feeds = Record<string, Tensor>;
@@ -266,7 +266,7 @@ export class Engine {
 
   /** Losses of the rows and the cotangent of the last layer's output; logits exist at label positions only, a chunk at a time. */
   private async runHead(x: FloatTensor, { rows, starts, tokens }: PackLayout): Promise<{ losses: number[]; ct: FloatTensor }> {
-    const { hidden, vocabulary } = this.spec;
+    const { hidden } = this.spec;
     const labels = rows.flatMap(({ inputIds, labelStart }, r) => {
       const first = Math.max(labelStart, 1);
       const count = inputIds.length - first;
@@ -274,7 +274,8 @@ export class Engine {
     });
     const losses = rows.map((_, r) => (labels.some((l) => l.r === r) ? 0 : Number.NaN));
     const ct = this.zeros([tokens, hidden]);
-    const size = Math.max(1, Math.min(512, Math.floor(LOGITS_PER_CHUNK / vocabulary)));
+    // Chunks of one size: a short last one would starve the matrix product.
+    const size = Math.ceil(labels.length / Math.ceil(labels.length / this.options.labelsPerChunk));
     for (let from = 0; from < labels.length; from += size) {
       const chunk = labels.slice(from, from + size);
       const states = this.zeros([chunk.length, hidden]);

@@ -80,25 +80,27 @@ export class FactorStatistics {
     const g = await this.phases.time("grams", () => grams.run({ x, ...deltas }));
     const kx = real(g["gram.x"]);
     const xSums = real(g["sum.x"]);
-    return Promise.all(
-      pairs.map(async ({ name, delta }, i) => {
-        const outFeatures = widths[i]!;
-        const product = await this.program(`product ${inFeatures} ${outFeatures}`, () => productGraph(inFeatures, outFeatures, this.wantGradients));
-        const p = await this.phases.time("products", () => product.run({ x, delta }));
-        const deltaSums = real(g[`sum.${i}`]);
-        const total = xSums.reduce((sum, v, token) => sum + v * deltaSums[token]!, 0);
-        const finite = Number.isFinite(total);
-        return {
-          name,
-          shape: [outFeatures, inFeatures] as const,
-          mean: total / (outFeatures * inFeatures),
-          ...extremes(p),
-          finite,
-          sigma: solved(finite, () => this.solver.fromGrams(kx, real(g[`gram.${i}`]), tokens)),
-          ...(this.wantGradients ? { gradient: p.gradient!.data as FloatArray } : {}),
-        };
-      }),
-    );
+    const measures: GradientMeasure[] = [];
+    for (const [i, { name, delta }] of pairs.entries()) {
+      const outFeatures = widths[i]!;
+      const deltaSums = real(g[`sum.${i}`]);
+      const total = xSums.reduce((sum, v, token) => sum + v * deltaSums[token]!, 0);
+      const finite = Number.isFinite(total);
+      // The solver starts before the product: worker threads take it up while this one goes on.
+      const sigma = solved(finite, () => this.solver.fromGrams(kx, real(g[`gram.${i}`]), tokens));
+      const product = await this.program(`product ${inFeatures} ${outFeatures}`, () => productGraph(inFeatures, outFeatures, this.wantGradients));
+      const p = await this.phases.time("products", () => product.run({ x, delta }));
+      measures.push({
+        name,
+        shape: [outFeatures, inFeatures],
+        mean: total / (outFeatures * inFeatures),
+        ...extremes(p),
+        finite,
+        sigma,
+        ...(this.wantGradients ? { gradient: p.gradient!.data as FloatArray } : {}),
+      });
+    }
+    return measures;
   }
 
   private async fromProduct({ name, delta, x }: FactorPair): Promise<GradientMeasure> {

@@ -3,7 +3,7 @@ import { STRIP } from "../models/attention.ts";
 import { type Block, buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
 import { mixStage, projectStage } from "../models/stages.ts";
-import { LOGITS_PER_CHUNK, type Retention, type WeightMode } from "./engine.ts";
+import type { Retention, WeightMode } from "./engine.ts";
 import { blockElements } from "./work.ts";
 
 /** How a run will use the machine. */
@@ -12,6 +12,8 @@ export interface Plan {
   readonly retention: Retention;
   /** Most tokens in one pack; a longer row is a pack of its own. */
   readonly batchTokens: number;
+  /** Most label positions whose logits exist at one time. */
+  readonly labelsPerChunk: number;
   /** Estimated peak resident memory, bytes. */
   readonly memory: number;
 }
@@ -42,6 +44,12 @@ const BASE = 300e6;
 /** Tokens from which packing the weights into every layer's own session pays for the time that takes. */
 const TOKENS_TO_PACK_WEIGHTS = 100_000;
 
+/** Elements of the logits of one chunk: where memory is no matter, enough rows to feed the head's matrix products. */
+const LOGITS = { products: 2 ** 25, inputs: 2 ** 22 } as const;
+
+/** More label positions at once gain nothing. */
+const LABELS_PER_CHUNK = 512;
+
 const FLOAT = 4;
 
 /**
@@ -58,7 +66,8 @@ export function planRun(request: PlanRequest): Plan {
   for (const weights of weightModes) {
     for (const retention of ["products", "inputs"] as const) {
       for (const batchTokens of sizes) {
-        candidates.push({ weights, retention, batchTokens, memory: estimateMemory(request, block, { weights, retention, batchTokens }) });
+        const choice = { weights, retention, batchTokens, labelsPerChunk: labelsPerChunk(request.spec, retention) };
+        candidates.push({ ...choice, memory: estimateMemory(request, block, choice) });
       }
     }
   }
@@ -71,14 +80,21 @@ export function planRun(request: PlanRequest): Plan {
   );
 }
 
+const labelsPerChunk = ({ vocabulary }: ModelSpec, retention: Retention): number =>
+  Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(LOGITS[retention] / vocabulary)));
+
 /** `8.5 GB`, in 10⁹ bytes, rounded up so that naming it as a limit works. */
 export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) / 10).toFixed(1)} GB`;
+
+/** The memory that the most frugal plan takes, bytes. */
+export const leastMemory = (request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">, block: Block): number =>
+  estimateMemory(request, block, { weights: "fed", retention: "inputs", batchTokens: 1, labelsPerChunk: labelsPerChunk(request.spec, "inputs") });
 
 /** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
 export function estimateMemory(
   request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">,
   block: Block,
-  { weights, retention, batchTokens }: Omit<Plan, "memory">,
+  { weights, retention, batchTokens, labelsPerChunk }: Omit<Plan, "memory">,
 ): number {
   const { spec, longestRow } = request;
   const tokens = Math.max(batchTokens, longestRow);
@@ -100,7 +116,7 @@ export function estimateMemory(
   const activations = tokens * (layersKept + passing) * FLOAT;
 
   const scores = 5 * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
-  const logits = 5 * LOGITS_PER_CHUNK * FLOAT;
+  const logits = 6 * Math.min(labelsPerChunk, tokens) * spec.vocabulary * FLOAT;
   const gradients = tapped.map((l) => {
     const product = l.inFeatures * l.outFeatures;
     const side = Math.min(longestRow, l.inFeatures, l.outFeatures);

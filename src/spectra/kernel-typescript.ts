@@ -87,11 +87,11 @@ function offDiagonalSquares(rows: readonly Float64Array[]): number {
 
 /**
  * Columns of L with A = LLᵀ, rows in A's own order, by repeatedly taking out the largest remaining diagonal entry. A row whose
- * residual is at most n·ε/4 of its own diagonal entry holds nothing but rounding.
+ * residual is at most max(4, √n)·ε of its own diagonal entry holds nothing but rounding.
  */
 function pivotedCholesky(a: readonly Float64Array[]): Float64Array[] {
   const n = a.length;
-  const tolerance = 0.25 * Number.EPSILON * Math.max(n, 32);
+  const tolerance = Number.EPSILON * Math.max(4, Math.sqrt(n));
   const residuals = a.map((row, i) => row[i]!);
   const taken = new Set<number>();
   const columns: Float64Array[] = [];

@@ -21,6 +21,7 @@ const options: EngineOptions = {
   maxLength: 1024,
   weights: "fed",
   retention: "products",
+  labelsPerChunk: 100,
   saved: "linears",
 };
 
