@@ -54,16 +54,31 @@ export class FactorStatistics {
     private readonly wantGradients: boolean,
   ) {}
 
+  /** Measures all gradients of one layer and one row: the pairs have one number of tokens. */
   async measure(pairs: readonly FactorPair[]): Promise<GradientMeasure[]> {
-    const measures: GradientMeasure[] = [];
-    for (const x of new Set(pairs.map((p) => p.x))) {
-      const sharing = pairs.filter((p) => p.x === x);
-      const [tokens, inFeatures] = x.shape as [number, number];
-      const tokensLeast = (p: FactorPair) => tokens < Math.min(inFeatures, p.delta.shape[1]!);
-      measures.push(...(await this.fromTokenGrams(x, sharing.filter(tokensLeast))));
-      for (const pair of sharing.filter((p) => !tokensLeast(p))) measures.push(await this.fromProduct(pair));
-    }
-    return measures;
+    const layout = layOut(pairs);
+    const { feeds, signature, tokens } = layout;
+    const grams = await this.run("grams", `grams ${signature}`, () => gramsGraph(layout), feeds);
+    // Spectra that are ready to be solved for start before the products: worker threads take them up meanwhile.
+    const solving = layout.members.map(({ x, delta, tokensLeast }) =>
+      tokensLeast ? solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
+    );
+    const products = await this.run("products", `products ${signature}`, () => productsGraph(layout, this.wantGradients), feeds);
+    return layout.members.map(({ name, x, delta, shape }, i) => {
+      const [outFeatures, inFeatures] = shape;
+      const total = dot(real(grams[`sum.${x}`]), real(grams[`sum.${delta}`]));
+      const finite = Number.isFinite(total);
+      return {
+        name,
+        shape,
+        mean: total / (outFeatures * inFeatures),
+        max: extreme(products[`max.${delta}`]!, Math.max),
+        min: extreme(products[`min.${delta}`]!, Math.min),
+        finite,
+        sigma: solving[i] ?? solved(() => this.solver.fromGram(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures))),
+        ...(this.wantGradients ? { gradient: products[`gradient.${delta}`]!.data as FloatArray } : {}),
+      };
+    });
   }
 
   async release(): Promise<void> {
@@ -71,105 +86,102 @@ export class FactorStatistics {
     this.programs.clear();
   }
 
-  private async fromTokenGrams(x: Tensor<FloatArray>, pairs: readonly FactorPair[]): Promise<GradientMeasure[]> {
-    if (pairs.length === 0) return [];
-    const [tokens, inFeatures] = x.shape as [number, number];
-    const widths = pairs.map((p) => p.delta.shape[1]!);
-    const grams = await this.program(`grams ${inFeatures} ${widths}`, () => gramsGraph(inFeatures, widths));
-    const deltas = Object.fromEntries(pairs.map((p, i) => [`delta.${i}`, p.delta]));
-    const g = await this.phases.time("grams", () => grams.run({ x, ...deltas }));
-    const kx = real(g["gram.x"]);
-    const xSums = real(g["sum.x"]);
-    const measures: GradientMeasure[] = [];
-    for (const [i, { name, delta }] of pairs.entries()) {
-      const outFeatures = widths[i]!;
-      const deltaSums = real(g[`sum.${i}`]);
-      const total = xSums.reduce((sum, v, token) => sum + v * deltaSums[token]!, 0);
-      const finite = Number.isFinite(total);
-      // The solver starts before the product: worker threads take it up while this one goes on.
-      const sigma = solved(finite, () => this.solver.fromGrams(kx, real(g[`gram.${i}`]), tokens));
-      const product = await this.program(`product ${inFeatures} ${outFeatures}`, () => productGraph(inFeatures, outFeatures, this.wantGradients));
-      const p = await this.phases.time("products", () => product.run({ x, delta }));
-      measures.push({
-        name,
-        shape: [outFeatures, inFeatures],
-        mean: total / (outFeatures * inFeatures),
-        ...extremes(p),
-        finite,
-        sigma,
-        ...(this.wantGradients ? { gradient: p.gradient!.data as FloatArray } : {}),
-      });
-    }
-    return measures;
-  }
-
-  private async fromProduct({ name, delta, x }: FactorPair): Promise<GradientMeasure> {
-    const [inFeatures, outFeatures] = [x.shape[1]!, delta.shape[1]!];
-    const program = await this.program(`exact ${inFeatures} ${outFeatures}`, () => exactProductGraph(inFeatures, outFeatures, this.wantGradients));
-    const p = await this.phases.time("products", () => program.run({ x, delta }));
-    const total = real(p.sum).reduce((sum, v) => sum + v, 0);
-    const finite = Number.isFinite(total);
-    return {
-      name,
-      shape: [outFeatures, inFeatures],
-      mean: total / (outFeatures * inFeatures),
-      ...extremes(p),
-      finite,
-      sigma: solved(finite, () => this.solver.fromGram(real(p.gram), Math.min(inFeatures, outFeatures))),
-      ...(this.wantGradients ? { gradient: p.gradient!.data as FloatArray } : {}),
-    };
-  }
-
-  private program(key: string, graph: () => Graph): Promise<Program> {
-    const known = this.programs.get(key) ?? this.backend.compile(graph());
-    this.programs.set(key, known);
-    return known;
+  private async run(phase: "grams" | "products", key: string, graph: () => Graph, feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    const program = this.programs.get(key) ?? this.backend.compile(graph());
+    this.programs.set(key, program);
+    const ready = await program;
+    return this.phases.time(phase, () => ready.run(feeds));
   }
 }
 
-/** Starts solving where there is something to solve. A failure waits for whoever awaits the result. */
-function solved(finite: boolean, solve: () => Promise<Float64Array>): Promise<Float64Array> {
-  const sigma = finite ? solve() : Promise.resolve(new Float64Array());
+/** The pairs of one layer and row as the inputs of a graph. */
+interface Layout {
+  readonly tokens: number;
+  readonly members: readonly Member[];
+  /** Widths of the distinct X, by input name. */
+  readonly xs: ReadonlyMap<string, number>;
+  readonly feeds: Readonly<Record<string, Tensor>>;
+  /** Layouts of one signature run by the same graphs. */
+  readonly signature: string;
+}
+
+interface Member {
+  readonly name: string;
+  /** Input names of the factors. */
+  readonly x: string;
+  readonly delta: string;
+  /** `[out, in]` */
+  readonly shape: readonly [number, number];
+  /** Fewer tokens than either width. */
+  readonly tokensLeast: boolean;
+}
+
+function layOut(pairs: readonly FactorPair[]): Layout {
+  const tokens = pairs[0]!.x.shape[0]!;
+  const distinct = [...new Set(pairs.map((p) => p.x))];
+  const members = pairs.map(({ name, x, delta }, i): Member => {
+    const shape = [delta.shape[1]!, x.shape[1]!] as const;
+    return { name, x: `x${distinct.indexOf(x)}`, delta: `delta${i}`, shape, tokensLeast: tokens < Math.min(...shape) };
+  });
+  return {
+    tokens,
+    members,
+    xs: new Map(distinct.map((x, i) => [`x${i}`, x.shape[1]!])),
+    feeds: Object.fromEntries([...distinct.map((x, i) => [`x${i}`, x]), ...pairs.map((p, i) => [`delta${i}`, p.delta])]),
+    signature: members.map((m) => `${m.x}:${m.shape}:${m.tokensLeast}`).join(" "),
+  };
+}
+
+const n = dim("n");
+
+/** The row sums that the mean entry needs, and XXᵀ and ΔΔᵀ `[n, n]` where they give the spectrum; all float64. */
+function gramsGraph({ members, xs }: Layout): Graph {
+  const outputs: Record<string, t.Expr> = {};
+  const measure = (name: string, width: number, withGram: boolean) => {
+    const exact = t.cast(input(name, [n, width]), "float64");
+    outputs[`sum.${name}`] = t.sum(exact, 1);
+    if (withGram) outputs[`gram.${name}`] = t.matmul(exact, exact, { transB: true });
+  };
+  for (const [x, width] of xs) measure(x, width, members.some((m) => m.x === x && m.tokensLeast));
+  for (const { delta, shape, tokensLeast } of members) measure(delta, shape[0], tokensLeast);
+  return { name: "grams", outputs };
+}
+
+/**
+ * The extremes of every gradient's rows. With tokens the smallest side the gradient is a float32 product; else it is formed in float64
+ * and gives its Gram matrix on the narrower side too.
+ */
+function productsGraph({ members }: Layout, wantGradients: boolean): Graph {
+  const outputs: Record<string, t.Expr> = {};
+  for (const { x, delta, shape, tokensLeast } of members) {
+    const [outFeatures, inFeatures] = shape;
+    const precision = tokensLeast ? "float32" : "float64";
+    const g = t.matmul(t.cast(input(delta, [n, outFeatures]), precision), t.cast(input(x, [n, inFeatures]), precision), { transA: true });
+    outputs[`max.${delta}`] = t.max(g);
+    outputs[`min.${delta}`] = t.min(g);
+    if (!tokensLeast) outputs[`gram.${delta}`] = outFeatures <= inFeatures ? t.matmul(g, g, { transB: true }) : t.matmul(g, g, { transA: true });
+    if (wantGradients) outputs[`gradient.${delta}`] = t.cast(g, "float32");
+  }
+  return { name: "products", outputs };
+}
+
+/** Starts solving. A failure (a factor that is not finite) waits for whoever awaits the result. */
+function solved(solve: () => Promise<Float64Array>): Promise<Float64Array> {
+  const sigma = solve();
   sigma.catch(() => {});
   return sigma;
 }
 
 const real = (x: Tensor | undefined): Float64Array => x!.data as Float64Array;
 
-const extremes = (p: Readonly<Record<string, Tensor>>): { max: number; min: number } => ({
-  max: Array.from(p.max!.data as FloatArray).reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY),
-  min: Array.from(p.min!.data as FloatArray).reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY),
-});
-
-const n = dim("n");
-
-/** XXᵀ and every ΔΔᵀ `[n, n]`, and the row sums that the mean entry needs, all float64. */
-function gramsGraph(inFeatures: number, widths: readonly number[]): Graph {
-  const outputs: Record<string, t.Expr> = {};
-  const factors: [string, t.Expr][] = [
-    ["x", input("x", [n, inFeatures])],
-    ...widths.map((width, i): [string, t.Expr] => [`${i}`, input(`delta.${i}`, [n, width])]),
-  ];
-  for (const [key, factor] of factors) {
-    const exact = t.cast(factor, "float64");
-    outputs[`gram.${key}`] = t.matmul(exact, exact, { transB: true });
-    outputs[`sum.${key}`] = t.sum(exact, 1);
-  }
-  return { name: "grams", outputs };
+function dot(a: Float64Array, b: Float64Array): number {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += a[i]! * b[i]!;
+  return total;
 }
 
-/** The gradient in float32 and the extremes of its rows. */
-function productGraph(inFeatures: number, outFeatures: number, wantGradient: boolean): Graph {
-  const g = t.matmul(input("delta", [n, outFeatures]), input("x", [n, inFeatures]), { transA: true });
-  return { name: "product", outputs: { max: t.max(g), min: t.min(g), ...(wantGradient ? { gradient: g } : {}) } };
-}
-
-/** The gradient in float64, the extremes and sums of its rows, and its Gram matrix on the narrower side. */
-function exactProductGraph(inFeatures: number, outFeatures: number, wantGradient: boolean): Graph {
-  const delta = t.cast(input("delta", [n, outFeatures]), "float64");
-  const x = t.cast(input("x", [n, inFeatures]), "float64");
-  const g = t.matmul(delta, x, { transA: true });
-  const gram = outFeatures <= inFeatures ? t.matmul(g, g, { transB: true }) : t.matmul(g, g, { transA: true });
-  const outputs = { max: t.max(g), min: t.min(g), sum: t.sum(g, 1), gram };
-  return { name: "exact product", outputs: wantGradient ? { ...outputs, gradient: t.cast(g, "float32") } : outputs };
+function extreme({ data }: Tensor, pick: (a: number, b: number) => number): number {
+  let result = Number(data[0]);
+  for (let i = 1; i < data.length; i++) result = pick(result, data[i] as number);
+  return result;
 }
