@@ -40,7 +40,7 @@ export const inspectCommand = (): Command =>
         tokens,
         labels,
         seconds: rowFlops(spec, tokens, labels) / (rate * ENGINE_SHARE) / (1 - STATISTICS_SHARE),
-        memory: planRun({ ...request, longestRow: tokens, totalTokens: tokens, memory: Number.POSITIVE_INFINITY }).memory,
+        memory: planRun({ ...request, longestRow: tokens, memory: Number.POSITIVE_INFINITY }).memory,
         leastMemory: leastMemory({ ...request, longestRow: tokens }, block),
       }));
       const matrices = chosen.map((l) => ({ name: l.name, shape: [l.outFeatures, l.inFeatures] as const }));

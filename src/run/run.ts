@@ -199,7 +199,6 @@ async function computeRows(
     matrices: options.matrices,
     cosines: options.cosines,
     longestRow,
-    totalTokens: tokensOf(open),
     memory: options.memory ?? 0.9 * process.availableMemory(),
     batchTokens: options.batchTokens,
     weights: options.weights,

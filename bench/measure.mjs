@@ -1,0 +1,100 @@
+// One line of the bench, in a process of its own: prints a JSON object.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildBlock } from "../dist/models/block.js";
+import { readModel } from "../dist/models/registry.js";
+import { Engine } from "../dist/runtime/engine.js";
+import { gemmRate } from "../dist/runtime/gemm-rate.js";
+import { onnxRuntime } from "../dist/runtime/onnx-runtime.js";
+import { packRows } from "../dist/runtime/packing.js";
+import { phaseNames } from "../dist/runtime/phases.js";
+import { planRun } from "../dist/runtime/planner.js";
+import { SpectrumPool } from "../dist/runtime/spectrum-pool.js";
+import { rowFlops } from "../dist/runtime/work.js";
+import { LineFile } from "../dist/store/files.js";
+import { serialise } from "../dist/store/record.js";
+import { randomModel, randomRows, shallower, shapes } from "./shapes.mjs";
+
+const options = JSON.parse(process.argv[2]);
+const config = shallower(shapes[options.shape], Number(options.layers ?? 1000));
+const { family, spec } = readModel(config);
+const block = buildBlock(family, spec);
+const tensors = [
+  ["model.embed_tokens.weight", [spec.vocabulary, spec.hidden]],
+  ["model.norm.weight", [spec.hidden]],
+  ...Array.from({ length: spec.layers }, (_, i) => [...block.weights].map(([name, shape]) => [`model.layers.${i}.${name}`, shape])).flat(),
+];
+
+// As many rows as fill a pack of the plan's size; one where rows are longer than that.
+const plan = planRun({
+  family,
+  spec,
+  matrices: "reference",
+  cosines: false,
+  longestRow: Math.ceil(options.tokens * 1.2),
+  memory: Number.POSITIVE_INFINITY,
+  weights: options.weights,
+  batchTokens: options["batch-tokens"] ? Number(options["batch-tokens"]) : undefined,
+});
+const rows = randomRows(Math.max(2, Math.floor(plan.batchTokens / options.tokens)), options.tokens, options.labels, spec.vocabulary);
+const packs = packRows(rows, plan.batchTokens);
+const retention = options.retention ?? plan.retention;
+
+const backend = onnxRuntime();
+const solver = new SpectrumPool(2);
+const started = performance.now();
+const engine = await Engine.open(randomModel(config, tensors), { ...plan, retention, backend, solver, matrices: "reference", spectrum: false, cosines: false, maxLength: 1024, saved: "linears" });
+const secondsToOpen = (performance.now() - started) / 1000;
+
+const folder = mkdtempSync(join(tmpdir(), "layergrad-bench-"));
+const records = new LineFile(join(folder, "records.jsonl"), 0);
+const pass = async () => {
+  for (const phase of phaseNames) engine.phases.milliseconds[phase] = 0;
+  const start = performance.now();
+  for (const pack of packs) {
+    const results = await engine.measure(pack);
+    await engine.phases.time("writing", async () => records.append(results.map(({ row, loss, matrices }) => serialise({ instruction: "", output: "", loss, row, ...matrices })).join("")));
+  }
+  return { wall: performance.now() - start, phases: { ...engine.phases.milliseconds } };
+};
+// The product rate is measured before and after, in the same process; the higher one counts.
+const rateBefore = await gemmRate(backend, spec.hidden, spec.intermediate, { repeats: 40 });
+await pass(); // arenas grow and pages are touched the first time
+let best;
+for (let i = 0; i < Number(options.repeats ?? 2); i++) {
+  const one = await pass();
+  if (!best || one.wall < best.wall) best = one;
+}
+const rateAfter = await gemmRate(backend, spec.hidden, spec.intermediate, { repeats: 40 });
+const peakMemory = process.resourceUsage().maxRSS * 1024;
+await engine.close();
+await solver.close();
+records.close();
+rmSync(folder, { recursive: true });
+
+const gemmFlops = Math.max(rateBefore, rateAfter);
+const flops = rows.reduce((sum, r) => sum + rowFlops(spec, r.inputIds.length, r.inputIds.length - r.labelStart), 0);
+const { embedding, forward, head, backward, writing } = best.phases;
+const engineMs = embedding + forward + head + backward;
+const { shape, tokens, labels, weights } = options;
+console.log(
+  JSON.stringify({
+    shape,
+    layers: spec.layers,
+    tokens,
+    labels,
+    weights,
+    retention,
+    rows: rows.length,
+    rowsPerPack: rows.length / packs.length,
+    secondsToOpen,
+    secondsPerRow: best.wall / 1000 / rows.length,
+    phases: Object.fromEntries(Object.entries(best.phases).map(([k, v]) => [k, v / rows.length])),
+    gemmFlops,
+    engineShare: flops / gemmFlops / (engineMs / 1000),
+    statisticsShare: 1 - (engineMs + writing) / best.wall,
+    peakMemory,
+    plannedMemory: plan.memory,
+  }),
+);
