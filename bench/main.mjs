@@ -1,6 +1,6 @@
 // npm run bench: seconds a row by phase, and the engine's share of the machine's own matrix product rate.
 //
-//   npm run bench -- [--shape SmolLM2-135M] [--tokens 85] [--layers N] [--weights fed|packed] [--retention products|inputs] [--batch-tokens N] [--repeats N] [--json file]
+//   npm run bench -- [--shape SmolLM2-135M] [--tokens 85] [--layers N] [--weights fed|packed] [--memory GB] [--batch-tokens N] [--repeats N] [--json file]
 //
 // Every figure of one line comes from one process; compare lines by their shares, not by their seconds.
 import { execFileSync, spawnSync } from "node:child_process";
@@ -16,7 +16,7 @@ const { values: flags } = parseArgs({
     tokens: { type: "string", multiple: true },
     layers: { type: "string" },
     weights: { type: "string", default: "fed" },
-    retention: { type: "string", default: "products" },
+    memory: { type: "string" },
     "batch-tokens": { type: "string" },
     repeats: { type: "string", default: "2" },
     json: { type: "string" },

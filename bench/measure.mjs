@@ -33,18 +33,17 @@ const plan = planRun({
   matrices: "reference",
   cosines: false,
   longestRow: Math.ceil(options.tokens * 1.2),
-  memory: Number.POSITIVE_INFINITY,
+  memory: options.memory ? Number(options.memory) * 1e9 : Number.POSITIVE_INFINITY,
   weights: options.weights,
   batchTokens: options["batch-tokens"] ? Number(options["batch-tokens"]) : undefined,
 });
 const rows = randomRows(Math.max(2, Math.floor(plan.batchTokens / options.tokens)), options.tokens, options.labels, spec.vocabulary);
 const packs = packRows(rows, plan.batchTokens);
-const retention = options.retention ?? plan.retention;
 
 const backend = onnxRuntime();
 const solver = new SpectrumPool(2);
 const started = performance.now();
-const engine = await Engine.open(randomModel(config, tensors), { ...plan, retention, backend, solver, matrices: "reference", spectrum: false, cosines: false, maxLength: 1024, saved: "linears" });
+const engine = await Engine.open(randomModel(config, tensors), { ...plan, backend, solver, matrices: "reference", spectrum: false, cosines: false, maxLength: 1024 });
 const secondsToOpen = (performance.now() - started) / 1000;
 
 const folder = mkdtempSync(join(tmpdir(), "layergrad-bench-"));
@@ -85,7 +84,8 @@ console.log(
     tokens,
     labels,
     weights,
-    retention,
+    retention: plan.retention,
+    saved: plan.saved,
     rows: rows.length,
     rowsPerPack: rows.length / packs.length,
     secondsToOpen,

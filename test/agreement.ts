@@ -60,7 +60,6 @@ export function compare(errors: Errors, where: string, actual: Numbers, truth: E
   for (const [name, t] of Object.entries(truth.params)) {
     const a = actual.matrices[name]!;
     const largest = Math.max(Math.abs(t.M_max), Math.abs(t.M_min));
-    // ‖G‖_F is at most √(out·in) times the largest entry, so this bounds the README's scale ‖G‖_F/√(out·in) where only the norm's list is known.
     record("M_mean", name, a.M_mean, t.M_mean, t.frobenius_norm / rootElements(name, truth));
     record("M_max", name, a.M_max, t.M_max, largest);
     record("M_min", name, a.M_min, t.M_min, largest);
@@ -105,7 +104,7 @@ export const beyond = (errors: Errors, tolerances: Tolerances): string[] =>
     return bad.length === 0 ? [] : [`${key}: ${bad.length} of ${errors[key].length} beyond ${tolerances[key]}, worst ${bad[0]!.error} (${bad[0]!.where})`];
   });
 
-/** Medians of ours that are more than twice theirs. A float64 median of 0 on their side (exact agreement) allows one rounding. */
+/** Statistics whose median error of ours is more than twice theirs, as sentences. */
 export const medianExcess = (mine: Errors, reference: Errors): string[] =>
   (Object.keys(mine) as Compared[]).flatMap((key) => {
     const [a, b] = [median(mine[key].map((e) => e.error)), median(reference[key].map((e) => e.error))];

@@ -3,6 +3,7 @@ const reasons: Readonly<Record<string, string>> = {
   EPERM: "operation not permitted",
   ENOENT: "no such file or folder",
   ENOTDIR: "a part of the path is a file, not a folder",
+  EEXIST: "a file of that name is there already",
   EISDIR: "it is a folder, not a file",
   EROFS: "the file system is read-only",
   ENOSPC: "the disk is full",

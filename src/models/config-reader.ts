@@ -60,4 +60,6 @@ export class ConfigReader {
   }
 }
 
-const print = (value: unknown): string => (value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value)).slice(0, 80));
+/** As JSON, but for numbers: JSON has no NaN, which a `config.json` that Python wrote may hold. */
+const print = (value: unknown): string =>
+  value === undefined ? "nothing" : (typeof value === "number" ? `${value}` : (JSON.stringify(value) ?? String(value))).slice(0, 80);

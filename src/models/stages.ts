@@ -7,9 +7,10 @@ import type { ModelSpec } from "./family.ts";
 
 /**
  * What a stage's forward keeps for its backward. `linears`: the outputs of matrix products, so that only
- * elementwise work is done twice; `nothing`: the backward computes all it needs from the stage's inputs.
+ * elementwise work is done twice; `narrow`: of those only what is no wider than the residual stream, so that the MLP's inner products are
+ * done twice; `nothing`: the backward computes all it needs from the stage's inputs.
  */
-export type SavedSet = "linears" | "nothing";
+export type SavedSet = "linears" | "narrow" | "nothing";
 
 /** Where the two factors of a tapped layer's weight gradient G = ΔᵀX are found. */
 export interface Tap {
@@ -61,7 +62,8 @@ function buildStage(
     ...taps.map((l) => `delta.${l.name}`),
     ...factors.map((_, i) => `factor.${i}`),
   ];
-  const saved = save === "linears" ? productsReached([...cotangents, ...factors], inside) : [];
+  const widest = { linears: Number.POSITIVE_INFINITY, narrow: inputs.x!.shape[1] as number, nothing: 0 }[save];
+  const saved = productsReached([...cotangents, ...factors], inside, widest);
   const replaced = withSaved([...cotangents, ...factors], new Map(saved.map((x, i) => [x, input(`saved.${i}`, x.shape)])));
   return {
     forward: { name, outputs: { ...outputs, ...Object.fromEntries(saved.map((x, i) => [`saved.${i}`, x])) } },
@@ -75,15 +77,15 @@ function buildStage(
   };
 }
 
-/** The forward's matrix products (with the residual added, where that is one operation) that a backward graph comes upon first. */
-function productsReached(backward: readonly Expr[], inside: ReadonlySet<Expr>): Expr[] {
+/** The forward's matrix products up to a width (with the residual added, where that is one operation) that a backward graph comes upon first. */
+function productsReached(backward: readonly Expr[], inside: ReadonlySet<Expr>, widest: number): Expr[] {
   const found = new Set<Expr>();
   const seen = new Set<Expr>();
-  const isProduct = (x: Expr): boolean => x.op === "linear" || (x.op === "add" && x.args.some((a) => a.op === "linear"));
+  const isProduct = (x: Expr) => x.op === "linear" || (x.op === "add" && x.args.some((a) => a.op === "linear"));
   const visit = (x: Expr): void => {
     if (seen.has(x)) return;
     seen.add(x);
-    if (inside.has(x) && isProduct(x)) found.add(x);
+    if (inside.has(x) && isProduct(x) && (x.shape[1] as number) <= widest) found.add(x);
     else x.args.forEach(visit);
   };
   backward.forEach(visit);

@@ -6,6 +6,7 @@ import { checkTensors } from "../runtime/engine.ts";
 import { type EncodedRow, encodeRow } from "../text/encode-row.ts";
 import { type ChatTemplate, createChatTemplate, findChatTemplate, type PromptMode } from "../text/prompt.ts";
 import type { Row } from "../text/row.ts";
+import { parseDay } from "../text/strftime.ts";
 import { createTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
 /** A model folder, checked, with its weights still on disk. */
@@ -52,8 +53,13 @@ export function checkMode({ checkpoint }: Model, mode: PromptMode): void {
   }
 }
 
-/** Turns rows into tokens for this model. */
+/**
+ * Turns rows into tokens for this model.
+ *
+ * @throws {LayergradError} `usage` for a date that is none, in either mode.
+ */
 export function rowEncoder({ checkpoint, spec, tokenizer }: Model, options: TextOptions): (row: Row, index: number) => EncodedRow {
+  parseDay(options.date);
   const { tokenizerConfig, chatTemplate: jinja } = checkpoint.files;
   const template: ChatTemplate | undefined =
     options.mode === "instruct" ? createChatTemplate({ tokenizerConfig, ...(jinja === undefined ? {} : { jinja }), modelType: spec.modelType, date: options.date }) : undefined;

@@ -14,6 +14,7 @@ import { type GradientRecord, RunFolder, SCHEMA_VERSION, type SkippedRow } from 
 import type { EncodedRow } from "../text/encode-row.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { type Row, userText } from "../text/row.ts";
+import { parseDay } from "../text/strftime.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
@@ -97,7 +98,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   const { mode = "base", maxLength = 1024, matrices = "reference", spectrum = false, cosines = false, singleBos = false } = options;
   const { watch = {}, signal } = options;
   const began = performance.now();
-  checkNumbers(options);
+  checkOptions(options);
   const data = await readRows(options.data);
   const range = selectRows(data.rows.length, options.rows, options.limit);
   const model = await openModel(options.model);
@@ -218,10 +219,7 @@ async function computeRows(
       spectrum: options.spectrum,
       cosines: options.cosines,
       maxLength: longestRow,
-      weights: plan.weights,
-      retention: plan.retention,
-      labelsPerChunk: plan.labelsPerChunk,
-      saved: "linears",
+      ...plan,
     });
     watch.start?.({ rows: rows.length, done: rows.length - open.length, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
     for (const pack of packs) {
@@ -266,7 +264,9 @@ function toRecord(row: Row, encoded: EncodedRow, { loss, matrices, cosines }: Ro
   };
 }
 
-function checkNumbers({ maxLength, batchTokens, threads, limit }: RunOptions): void {
+function checkOptions({ maxLength, batchTokens, threads, limit, date }: RunOptions): void {
+  // Before the folder takes it into its identity.
+  if (date !== undefined) parseDay(date);
   for (const [name, value] of Object.entries({ "--max-length": maxLength, "--batch-tokens": batchTokens, "--threads": threads, "--limit": limit })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) throw new LayergradError("usage", `${name} must be a whole number above 0, found ${value}.`);
   }

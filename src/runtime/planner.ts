@@ -2,7 +2,7 @@ import { LayergradError } from "../errors.ts";
 import { STRIP } from "../models/attention.ts";
 import { type Block, buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
-import { mixStage, projectStage } from "../models/stages.ts";
+import { mixStage, projectStage, type SavedSet } from "../models/stages.ts";
 import type { Retention, WeightMode } from "./engine.ts";
 import { blockElements } from "./work.ts";
 
@@ -10,6 +10,7 @@ import { blockElements } from "./work.ts";
 export interface Plan {
   readonly weights: WeightMode;
   readonly retention: Retention;
+  readonly saved: SavedSet;
   /** Most tokens in one pack; a longer row is a pack of its own. */
   readonly batchTokens: number;
   /** Most label positions whose logits exist at one time. */
@@ -33,23 +34,36 @@ export interface PlanRequest {
   readonly weights?: WeightMode | undefined;
 }
 
-/** Pack sizes from the one that feeds the matrix products best to the least; above the first nothing is gained. */
-const PACK_SIZES = [1024, 512, 256, 1] as const;
+/**
+ * Pack sizes that feed the matrix products well, above which nothing is gained, and those for want of memory: short packs cost more
+ * than computing again what was not kept.
+ */
+const PACK_SIZES = [
+  [1024, 512],
+  [256, 1],
+] as const;
 
 /** Node, ONNX Runtime and the worker threads before any model, bytes. */
 const BASE = 300e6;
 
-/** Elements of the logits of one chunk: where memory is no matter, enough rows to feed the head's matrix products. */
-const LOGITS = { products: 2 ** 25, inputs: 2 ** 22 } as const;
+/** From the fastest way to the most frugal: what the forward keeps, and how many logits exist at one time. */
+const TIERS = [
+  { retention: "products", saved: "linears", logits: 2 ** 25 },
+  { retention: "products", saved: "narrow", logits: 2 ** 24 },
+  { retention: "inputs", saved: "linears", logits: 2 ** 22 },
+] as const;
 
 /** More label positions at once gain nothing. */
 const LABELS_PER_CHUNK = 512;
 
+/** What the allocator holds beyond what is in use at any time, measured. */
+const FRAGMENTATION = 1.25;
+
 const FLOAT = 4;
 
 /**
- * The fastest plan that fits the memory: whole products kept for the backward pass before recomputing them, and long packs before
- * short ones, since a recomputed forward costs a third more and short packs starve the matrix products less than that.
+ * The fastest plan that fits the memory: products kept for the backward pass before computing them again, and long packs before
+ * short ones.
  *
  * @throws {LayergradError} `resource` if nothing fits, naming the least memory that would do.
  */
@@ -58,11 +72,13 @@ export function planRun(request: PlanRequest): Plan {
   const candidates: Plan[] = [];
   // Weights packed into every layer's own session take twice the memory and were no faster on packs of 512 tokens or more.
   const weights = request.weights ?? "fed";
-  const sizes = request.batchTokens ? [request.batchTokens] : PACK_SIZES;
-  for (const retention of ["products", "inputs"] as const) {
-    for (const batchTokens of sizes) {
-      const choice = { weights, retention, batchTokens, labelsPerChunk: labelsPerChunk(request.spec, retention) };
-      candidates.push({ ...choice, memory: estimateMemory(request, block, choice) });
+  const sizeGroups = request.batchTokens ? [[request.batchTokens]] : PACK_SIZES;
+  for (const sizes of sizeGroups) {
+    for (const tier of TIERS) {
+      for (const batchTokens of sizes) {
+        const choice = planOf(tier, request.spec, weights, batchTokens);
+        candidates.push({ ...choice, memory: estimateMemory(request, block, choice) });
+      }
     }
   }
   const fitting = candidates.find((plan) => plan.memory <= request.memory);
@@ -74,21 +90,25 @@ export function planRun(request: PlanRequest): Plan {
   );
 }
 
-const labelsPerChunk = ({ vocabulary }: ModelSpec, retention: Retention): number =>
-  Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(LOGITS[retention] / vocabulary)));
+const planOf = ({ logits, ...tier }: (typeof TIERS)[number], { vocabulary }: ModelSpec, weights: WeightMode, batchTokens: number): Omit<Plan, "memory"> => ({
+  ...tier,
+  weights,
+  batchTokens,
+  labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / vocabulary))),
+});
 
 /** `8.5 GB`, in 10⁹ bytes, rounded up so that naming it as a limit works. */
 export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) / 10).toFixed(1)} GB`;
 
 /** The memory that the most frugal plan takes, bytes. */
 export const leastMemory = (request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">, block: Block): number =>
-  estimateMemory(request, block, { weights: "fed", retention: "inputs", batchTokens: 1, labelsPerChunk: labelsPerChunk(request.spec, "inputs") });
+  estimateMemory(request, block, planOf(TIERS.at(-1)!, request.spec, "fed", 1));
 
 /** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
 export function estimateMemory(
   request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">,
   block: Block,
-  { weights, retention, batchTokens, labelsPerChunk }: Omit<Plan, "memory">,
+  { weights, retention, saved, batchTokens, labelsPerChunk }: Omit<Plan, "memory">,
 ): number {
   const { spec, longestRow } = request;
   const tokens = Math.max(batchTokens, longestRow);
@@ -99,14 +119,16 @@ export function estimateMemory(
   const head = spec.vocabulary * spec.hidden * FLOAT;
 
   const tapped = chooseLinears(block, request.matrices);
-  const saved = [projectStage(block, tapped, "linears"), mixStage(block, tapped, "linears")].flatMap((s) =>
-    s.saved.map((key) => s.forward.outputs[key]!.shape.at(-1) as number),
-  );
+  const savedWidths = [projectStage, mixStage].flatMap((build) => {
+    const stage = build(block, tapped, saved);
+    return stage.saved.map((key) => stage.forward.outputs[key]!.shape[1] as number);
+  });
   const attention = spec.headDim * (2 * spec.heads + 2 * spec.keyValueHeads);
-  const kept = spec.hidden + attention + saved.reduce((a, b) => a + b, 0);
+  const kept = spec.hidden + attention + savedWidths.reduce((a, b) => a + b, 0);
   const layersKept = retention === "products" ? spec.layers * kept : spec.layers * spec.hidden + 2 * kept;
-  // Within one layer's backward: about ten tensors of the MLP's width, a dozen of the stream's, cotangents and factors.
-  const passing = 10 * spec.intermediate + 14 * spec.hidden + 3 * attention;
+  // Within one layer's backward: about ten tensors of the MLP's width, a dozen of the stream's, cotangents and factors. Each
+  // session's arena keeps its peak, and what it gives out is copied: twice that.
+  const passing = 2 * (10 * spec.intermediate + 14 * spec.hidden + 3 * attention);
   const activations = tokens * (layersKept + passing) * FLOAT;
 
   const scores = 5 * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
@@ -117,5 +139,5 @@ export function estimateMemory(
     return product * (side < longestRow ? 8 : 4) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
   });
   const statistics = 2 * gradients.reduce((a, b) => a + b, 0);
-  return BASE + model + head + activations + scores + logits + statistics;
+  return BASE + model + head + FRAGMENTATION * (activations + scores + logits + statistics);
 }

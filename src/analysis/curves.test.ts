@@ -1,0 +1,98 @@
+import { describe, expect, it } from "vitest";
+import { mean, meanAbsoluteDifference, meanCurve, segmentMads, segments } from "./curves.ts";
+
+describe("the mean absolute difference of a curve", () => {
+  it("is the mean of the steps, taken without sign", () => {
+    expect(meanAbsoluteDifference([1, 3, 2])).toBe(1.5);
+    expect(meanAbsoluteDifference([0, -4, 0, 4])).toBe(4);
+  });
+  it("is the slope of a straight line, 0 of a level one", () => {
+    expect(meanAbsoluteDifference(Array.from({ length: 30 }, (_, i) => 5 - 0.25 * i))).toBe(0.25);
+    expect(meanAbsoluteDifference([7, 7, 7])).toBe(0);
+  });
+  it("does not change with an added constant or the curve's direction, and grows with its scale", () => {
+    const curve = [1, 4, 1, 5, 9, 2, 6];
+    const mad = meanAbsoluteDifference(curve)!;
+    expect(meanAbsoluteDifference(curve.map((c) => c + 64))).toBe(mad);
+    expect(meanAbsoluteDifference(curve.toReversed())).toBe(mad);
+    expect(meanAbsoluteDifference(curve.map((c) => -8 * c))).toBe(8 * mad);
+  });
+  it("is null for fewer than two layers", () => {
+    expect(meanAbsoluteDifference([3])).toBeNull();
+    expect(meanAbsoluteDifference([])).toBeNull();
+  });
+});
+
+describe("segments", () => {
+  it.each([
+    [26, 7, 20],
+    [28, 7, 21],
+    [32, 10, 20],
+    [42, 12, 30],
+  ])("of %i layers are cut at %i and %i, as the paper cuts its own models", (layers, a, b) => {
+    expect(segments(layers)).toEqual([
+      [0, a],
+      [a, b],
+      [b, layers],
+    ]);
+  });
+  it.each([
+    [12, 3, 9],
+    [30, 8, 23],
+    [24, 6, 18],
+    [36, 9, 27],
+    [5, 1, 4],
+    [2, 1, 2],
+    [1, 0, 1],
+  ])("of %i layers are cut at ⌊N/4 + ½⌋ = %i and ⌊3N/4 + ½⌋ = %i", (layers, a, b) => {
+    expect(segments(layers).map(([, end]) => end)).toEqual([a, b, layers]);
+  });
+  it("cover every layer of any depth once", () => {
+    for (let layers = 1; layers <= 200; layers++) {
+      const all = segments(layers).flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i));
+      expect(all).toEqual(Array.from({ length: layers }, (_, i) => i));
+    }
+  });
+});
+
+describe("the MAD of each segment", () => {
+  it("leaves out the steps across a border, however large", () => {
+    const [a, b] = [7, 21];
+    // Level within each segment of 28 layers, with jumps between them.
+    const jumps = Array.from({ length: 28 }, (_, i) => (i < a ? 0 : i < b ? 1000 : -1000));
+    expect(segmentMads(jumps)).toEqual([0, 0, 0]);
+    const slopes = Array.from({ length: 28 }, (_, i) => (i < a ? i : i < b ? 1000 - 2 * i : 4 * i));
+    expect(segmentMads(slopes)).toEqual([1, 2, 4]);
+  });
+  it("is null for a segment of fewer than two layers", () => {
+    expect(segmentMads([1, 2, 4, 8, 16])).toEqual([null, 3, null]);
+    expect(segmentMads([1])).toEqual([null, null, null]);
+  });
+  it("weighted by its steps, and with the steps across the borders, gives the MAD of all layers", () => {
+    const curve = Array.from({ length: 32 }, (_, i) => Math.sin(i * i));
+    const steps = segments(32).map(([from, to]) => to - from - 1);
+    const within = segmentMads(curve).reduce<number>((sum, mad, i) => sum + mad! * steps[i]!, 0);
+    const across = [10, 20].reduce((sum, at) => sum + Math.abs(curve[at]! - curve[at - 1]!), 0);
+    expect((within + across) / 31).toBeCloseTo(meanAbsoluteDifference(curve)!, 14);
+  });
+});
+
+describe("a condition's curve", () => {
+  it("is the mean over rows, layer by layer", () => {
+    expect(
+      meanCurve([
+        [1, 10],
+        [3, 20],
+        [5, 60],
+      ]),
+    ).toEqual([3, 30]);
+  });
+  it("of one row is that row, of none has no layers", () => {
+    expect(meanCurve([[2, 7]])).toEqual([2, 7]);
+    expect(meanCurve([])).toEqual([]);
+  });
+  it("has as its mean the mean of the rows' means", () => {
+    const rows = Array.from({ length: 9 }, (_, r) => Array.from({ length: 12 }, (_, i) => Math.cos(3 * r + i)));
+    expect(mean(meanCurve(rows))).toBeCloseTo(mean(rows.map((row) => mean(row)!))!, 14);
+  });
+});

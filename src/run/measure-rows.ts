@@ -1,0 +1,172 @@
+import { availableParallelism } from "node:os";
+import { LayergradError } from "../errors.ts";
+import { Engine } from "../runtime/engine.ts";
+import { onnxRuntime } from "../runtime/onnx-runtime.ts";
+import { packRows } from "../runtime/packing.ts";
+import { planRun } from "../runtime/planner.ts";
+import type { RowStatistics } from "../runtime/row-statistics.ts";
+import { SpectrumPool } from "../runtime/spectrum-pool.ts";
+import type { GradientRecord, SkippedRow } from "../store/index.ts";
+import type { EncodedRow } from "../text/encode-row.ts";
+import { type Row, userText } from "../text/row.ts";
+import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
+import type { RunOptions } from "./run.ts";
+
+/** A row given in memory: as {@link Row}, but `input` may be missing. */
+export type RowInput = Omit<Row, "input"> & { readonly input?: string | null | undefined };
+
+/** What {@link measureRows} computes and with what: the options of a run that have nothing to do with files. */
+export type MeasureOptions = Pick<
+  RunOptions,
+  | "mode"
+  | "maxLength"
+  | "matrices"
+  | "spectrum"
+  | "cosines"
+  | "singleBos"
+  | "date"
+  | "batchTokens"
+  | "threads"
+  | "memory"
+  | "weights"
+  | "signal"
+>;
+
+/** What became of one row: its record, or, where `reason` is set, why it has none. The same objects that a run writes as lines. */
+export type MeasuredRow = GradientRecord | SkippedRow;
+
+/**
+ * Measures rows that are given in memory, and yields what became of each, in their order; rows go through the model in packs, so
+ * results come a pack at a time. `row` in a result is the row's index in `rows`.
+ *
+ * Nothing happens before the first result is asked for. Weights are read then, once a call, so one call with many rows costs
+ * less than many calls. Leaving the loop early (`break`, `return`, an exception) frees the engine and its threads.
+ *
+ * @param model - From {@link openModel}, and left open; or a folder, which is opened and closed again.
+ * @param options - Defaults as in {@link run}; `date` is today.
+ * @throws {LayergradError} `usage` for an option out of range, `model`, `data` for a row that is none, `resource` where memory is short.
+ * @throws The signal's reason, once `signal` is aborted; the pack in hand is given up.
+ *
+ * Precision: float32 forward and backward passes, float64 Gram matrices and spectra.
+ *
+ * @example
+ * for await (const result of measureRows("models/SmolLM2-135M", [{ instruction: "2 + 2 =", output: "4" }])) {
+ *   if ("reason" in result) console.warn(`row ${result.row}: ${result.reason}`);
+ *   else console.log(result.loss, result["model.layers.0.self_attn.v_proj.weight"]?.S_sum);
+ * }
+ */
+export async function* measureRows(
+  model: Model | string,
+  rows: readonly RowInput[],
+  options: MeasureOptions = {},
+): AsyncGenerator<MeasuredRow, void, undefined> {
+  checkOptions(options);
+  const complete = rows.map(completeRow);
+  const opened = typeof model === "string" ? await openModel(model) : model;
+  try {
+    yield* measureWith(opened, complete, options);
+  } finally {
+    if (opened !== model) opened.checkpoint.close();
+  }
+}
+
+async function* measureWith(model: Model, rows: readonly Row[], options: MeasureOptions): AsyncGenerator<MeasuredRow, void, undefined> {
+  const { mode = "base", maxLength = 1024, matrices = "reference", singleBos = false, spectrum = false, cosines = false, signal } = options;
+  checkMode(model, mode);
+  const encode = rowEncoder(model, { mode, maxLength, singleBos, date: options.date ?? today() });
+  const encoded = rows.map(encode);
+  const withLabels = encoded.filter((e) => !e.skip);
+  // Rows without labels come out where they stand among the others.
+  let next = 0;
+  const skippedBefore = function* (row: number): Generator<SkippedRow, void, undefined> {
+    for (; next < row; next++) if (encoded[next]!.skip) yield skippedRow(rows[next]!, encoded[next]!, encoded[next]!.skip!);
+    next = row + 1;
+  };
+
+  if (withLabels.length > 0) {
+    const { family, spec, checkpoint } = model;
+    const threads = options.threads ?? availableParallelism();
+    const longestRow = withLabels.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 0);
+    const plan = planRun({
+      family,
+      spec,
+      matrices,
+      cosines,
+      longestRow,
+      memory: options.memory ?? 0.9 * process.availableMemory(),
+      batchTokens: options.batchTokens,
+      weights: options.weights,
+    });
+    const solver = new SpectrumPool(threads);
+    let engine: Engine | undefined;
+    try {
+      engine = await Engine.open(checkpoint, {
+        backend: onnxRuntime({ threads }),
+        solver,
+        matrices,
+        spectrum,
+        cosines,
+        maxLength: longestRow,
+        ...plan,
+      });
+      for (const pack of packRows(withLabels, plan.batchTokens)) {
+        signal?.throwIfAborted();
+        for (const [i, result] of (await engine.measure(pack, signal)).entries()) {
+          const row = rows[result.row]!;
+          yield* skippedBefore(result.row);
+          yield result.problem ? skippedRow(row, pack[i]!, result.problem) : gradientRecord(row, pack[i]!, result);
+        }
+      }
+    } finally {
+      await engine?.close();
+      await solver.close();
+    }
+  }
+  yield* skippedBefore(rows.length);
+}
+
+function gradientRecord(row: Row, encoded: EncodedRow, { loss, matrices, cosines }: RowStatistics): GradientRecord {
+  return {
+    instruction: userText(row),
+    output: row.output,
+    loss,
+    row: encoded.row,
+    n_tokens: encoded.inputIds.length,
+    label_start: encoded.labelStart,
+    n_labels: encoded.nLabels,
+    ...matrices,
+    ...cosines,
+  };
+}
+
+const skippedRow = (row: Row, { row: index, inputIds, labelStart }: EncodedRow, reason: string): SkippedRow => ({
+  row: index,
+  instruction: userText(row),
+  output: row.output,
+  reason,
+  n_tokens: inputIds.length,
+  label_start: labelStart,
+});
+
+/** Callers in JavaScript have no compiler: what is no row is named with its place. */
+function completeRow({ instruction, input, output }: RowInput, index: number): Row {
+  for (const [key, value] of Object.entries({ instruction, output, input: input ?? "" })) {
+    if (typeof value !== "string")
+      throw new LayergradError("data", `rows[${index}].${key} must be a text, found ${value === null ? "null" : typeof value}.`);
+  }
+  return { instruction, input: input ?? "", output };
+}
+
+function checkOptions({ maxLength, batchTokens, threads }: MeasureOptions): void {
+  for (const [name, value] of Object.entries({ maxLength, batchTokens, threads })) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
+      throw new LayergradError("usage", `${name} must be a whole number above 0, found ${value}.`);
+    }
+  }
+}
+
+/** Local, as Python's `datetime.now()` in a template's clock. */
+function today(): string {
+  const now = new Date();
+  return [now.getFullYear(), now.getMonth() + 1, now.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}

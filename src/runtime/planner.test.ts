@@ -1,0 +1,145 @@
+import { describe, expect, it } from "vitest";
+import { llamaConfig, realConfigs } from "../../test/specs.ts";
+import { LayergradError } from "../errors.ts";
+import { buildBlock } from "../models/block.ts";
+import { readModel } from "../models/registry.ts";
+import { gigabytes, leastMemory, type Plan, type PlanRequest, planRun } from "./planner.ts";
+
+const request = (config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}): PlanRequest => ({
+  ...readModel(config),
+  matrices: "reference",
+  cosines: false,
+  longestRow: 700,
+  totalTokens: 50_000,
+  memory: Number.POSITIVE_INFINITY,
+  ...changes,
+});
+const models = Object.entries(realConfigs);
+
+function refusalOf(plan: () => Plan): LayergradError {
+  try {
+    plan();
+  } catch (error) {
+    if (error instanceof LayergradError) return error;
+    throw error;
+  }
+  throw new Error("no refusal");
+}
+
+/** Every plan that less and less memory leads to, from the fastest to the most frugal. */
+function ladder(config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}): Plan[] {
+  const plans: Plan[] = [];
+  for (let memory = Number.POSITIVE_INFINITY; ; memory = plans.at(-1)!.memory - 1) {
+    try {
+      plans.push(planRun(request(config, { ...changes, memory })));
+    } catch {
+      return plans;
+    }
+  }
+}
+
+describe("a plan", () => {
+  it.each(models)("of %s with all the memory it wants keeps every product, feeds the weights and packs rows to 1024 tokens", (_, config) => {
+    expect(planRun(request(config))).toMatchObject({ retention: "products", saved: "linears", weights: "fed", batchTokens: 1024 });
+  });
+
+  it.each(models)("of %s never takes more than it may, and what it takes is enough for it", (_, config) => {
+    const plans = ladder(config);
+    expect(plans.length).toBeGreaterThan(2);
+    for (const plan of plans) expect(planRun(request(config, { memory: plan.memory }))).toEqual(plan);
+  });
+
+  it.each(models)("of %s gives up speed step by step: long packs and kept products last", (_, config) => {
+    const plans = ladder(config);
+    expect(plans.at(-1)).toMatchObject({ retention: "inputs", weights: "fed", batchTokens: expect.toSatisfy((n: number) => n < 1024) });
+    const retentions = plans.map((p) => p.retention);
+    expect(retentions).toEqual([...retentions.filter((r) => r === "products"), ...retentions.filter((r) => r === "inputs")]);
+    for (const retention of ["products", "inputs"] as const) {
+      const ofOne = plans.filter((p) => p.retention === retention && p.saved === "linears").map((p) => p.batchTokens);
+      expect(ofOne).toEqual(ofOne.toSorted((a, b) => b - a));
+    }
+  });
+
+  it("keeps the user's own choices, whatever is faster", () => {
+    const plans = ladder(realConfigs.smollm2, { batchTokens: 2000, weights: "packed" });
+    for (const plan of plans) expect(plan).toMatchObject({ batchTokens: 2000, weights: "packed" });
+  });
+
+  it("never lets the logits of a chunk grow beyond 128 MiB, however large the vocabulary, nor a chunk below 8 labels", () => {
+    for (const vocabulary of [1000, 32_000, 151_936, 262_144, 10_000_000]) {
+      for (const { labelsPerChunk } of ladder({ ...realConfigs.smollm2, vocab_size: vocabulary })) {
+        expect(labelsPerChunk).toBeGreaterThanOrEqual(8);
+        expect(labelsPerChunk === 8 || labelsPerChunk * vocabulary * 4 <= 2 ** 27).toBe(true);
+      }
+    }
+  });
+});
+
+describe("the memory that a plan is thought to take", () => {
+  const memory = (config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}) => planRun(request(config, changes)).memory;
+
+  it.each(models)("of %s is at least that of its weights and embeddings", (_, config) => {
+    const { spec } = readModel(config);
+    const d = spec.headDim;
+    const block = spec.hidden * d * 2 * (spec.heads + spec.keyValueHeads) + 3 * spec.hidden * spec.intermediate;
+    const weights = 4 * (spec.layers * block + spec.vocabulary * spec.hidden);
+    for (const plan of ladder(config)) expect(plan.memory).toBeGreaterThan(weights);
+    expect(ladder(config).at(-1)!.memory).toBeLessThan(1.5 * weights + 1e9);
+  });
+
+  it("grows with the longest row, the layers, the matrices and the cosines", () => {
+    const { smollm2 } = realConfigs;
+    const base = memory(smollm2);
+    expect(memory(smollm2, { longestRow: 1500 })).toBeGreaterThan(base);
+    expect(memory({ ...smollm2, num_hidden_layers: 31 })).toBeGreaterThan(base);
+    expect(memory(smollm2, { matrices: "all" })).toBeGreaterThan(base);
+    expect(memory(smollm2, { cosines: true })).toBeGreaterThan(base);
+    expect(memory(smollm2, { weights: "packed" })).toBeGreaterThan(base);
+  });
+
+  it("is that of the longest row where the packs are shorter", () => {
+    const of = (batchTokens: number) => memory(realConfigs.smollm2, { batchTokens, longestRow: 700 });
+    expect(of(1)).toBe(of(700));
+    expect(of(701)).toBeGreaterThan(of(700));
+  });
+});
+
+describe("a refusal", () => {
+  it.each(models)("of %s names the least memory that would do: with it there is a plan, with 0.1 GB less there is none", (_, config) => {
+    const error = refusalOf(() => planRun(request(config, { memory: 1e8 })));
+    expect(error.kind).toBe("resource");
+    expect(error.message).toMatch(/^This run needs at least \d+\.\d GB of memory and may use 0\.1 GB: give it more with --memory, or shorten the longest row \(700 tokens\) with --max-length\.$/);
+    const least = Number(/at least (\d+\.\d) GB/.exec(error.message)![1]) * 1e9;
+    const plan = planRun(request(config, { memory: least }));
+    expect(plan.memory).toBeLessThanOrEqual(least);
+    expect(refusalOf(() => planRun(request(config, { memory: least - 1e8 }))).message).toBe(error.message.replace("0.1 GB", gigabytes(least - 1e8)));
+  });
+
+  it("names what `inspect` calls the least, which depends on the block and the longest row alone", () => {
+    const asked = request(realConfigs.qwen2);
+    expect(refusalOf(() => planRun({ ...asked, memory: 1 })).message).toContain(gigabytes(leastMemory(asked, buildBlock(asked.family, asked.spec))));
+  });
+
+  it("names the least with the user's own token budget, where one is given", () => {
+    const free = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8 })));
+    const fixed = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, batchTokens: 8000 })));
+    const least = (error: LayergradError) => Number(/at least (\d+\.\d) GB/.exec(error.message)![1]);
+    expect(least(fixed)).toBeGreaterThan(least(free));
+    expect(planRun(request(realConfigs.llama2, { memory: least(fixed) * 1e9, batchTokens: 8000 })).batchTokens).toBe(8000);
+  });
+});
+
+describe("sizes in words", () => {
+  it("are rounded up to a tenth of 10⁹ bytes, so that naming one as the limit allows what it was made from", () => {
+    expect(gigabytes(8.5e9)).toBe("8.5 GB");
+    expect(gigabytes(8.5e9 + 1)).toBe("8.6 GB");
+    expect(gigabytes(1)).toBe("0.1 GB");
+    for (const bytes of [123_456_789, 1e9, 3_333_333_333]) expect(Number.parseFloat(gigabytes(bytes)) * 1e9).toBeGreaterThanOrEqual(bytes);
+  });
+});
+
+describe("a model of a few thousand parameters", () => {
+  it("runs in half a gigabyte", () => {
+    expect(planRun(request(llamaConfig(), { memory: 5e8 })).retention).toBe("products");
+  });
+});
