@@ -31,7 +31,10 @@ for (const shape of flags.shape ?? Object.keys(shapes)) {
   for (const tokens of flags.tokens ?? Object.keys(lengths)) {
     const options = { ...flags, shape, tokens: Number(tokens), labels: lengths[tokens] ?? Math.round(tokens / 2) };
     // A process of its own for each line, so that its peak memory is its own.
-    const child = spawnSync(process.execPath, [fileURLToPath(new URL("measure.mjs", import.meta.url)), JSON.stringify(options)], { encoding: "utf8", maxBuffer: 1e8 });
+    const child = spawnSync(process.execPath, [fileURLToPath(new URL("measure.mjs", import.meta.url)), JSON.stringify(options)], {
+      encoding: "utf8",
+      maxBuffer: 1e8,
+    });
     if (child.status !== 0) {
       console.error(child.stderr);
       process.exit(1);

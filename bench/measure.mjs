@@ -26,7 +26,7 @@ const tensors = [
   ...Array.from({ length: spec.layers }, (_, i) => [...block.weights].map(([name, shape]) => [`model.layers.${i}.${name}`, shape])).flat(),
 ];
 
-// As many rows as fill a pack of the plan's size; one where rows are longer than that.
+// As many rows as fill one pack of the plan's size; one row where rows are longer than that.
 const plan = planRun({
   family,
   spec,
@@ -37,13 +37,22 @@ const plan = planRun({
   weights: options.weights,
   batchTokens: options["batch-tokens"] ? Number(options["batch-tokens"]) : undefined,
 });
-const rows = randomRows(Math.max(2, Math.floor(plan.batchTokens / options.tokens)), options.tokens, options.labels, spec.vocabulary);
+const many = randomRows(Math.ceil((2 * plan.batchTokens) / options.tokens) + 1, options.tokens, options.labels, spec.vocabulary);
+const rows = packRows(many, plan.batchTokens)[0];
 const packs = packRows(rows, plan.batchTokens);
 
 const backend = onnxRuntime();
 const solver = new SpectrumPool(2);
 const started = performance.now();
-const engine = await Engine.open(randomModel(config, tensors), { ...plan, backend, solver, matrices: "reference", spectrum: false, cosines: false, maxLength: 1024 });
+const engine = await Engine.open(randomModel(config, tensors), {
+  ...plan,
+  backend,
+  solver,
+  matrices: "reference",
+  spectrum: false,
+  cosines: false,
+  maxLength: 1024,
+});
 const secondsToOpen = (performance.now() - started) / 1000;
 
 const folder = mkdtempSync(join(tmpdir(), "layergrad-bench-"));
@@ -53,7 +62,9 @@ const pass = async () => {
   const start = performance.now();
   for (const pack of packs) {
     const results = await engine.measure(pack);
-    await engine.phases.time("writing", async () => records.append(results.map(({ row, loss, matrices }) => serialise({ instruction: "", output: "", loss, row, ...matrices })).join("")));
+    await engine.phases.time("writing", async () =>
+      records.append(results.map(({ row, loss, matrices }) => serialise({ instruction: "", output: "", loss, row, ...matrices })).join("")),
+    );
   }
   return { wall: performance.now() - start, phases: { ...engine.phases.milliseconds } };
 };

@@ -3,12 +3,30 @@
 /** config.json of the models whose shapes are measured. */
 export const shapes = {
   "SmolLM2-135M": {
-    model_type: "llama", hidden_act: "silu", hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9,
-    num_key_value_heads: 3, vocab_size: 49152, rms_norm_eps: 1e-5, rope_theta: 100000, tie_word_embeddings: true,
+    model_type: "llama",
+    hidden_act: "silu",
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    vocab_size: 49152,
+    rms_norm_eps: 1e-5,
+    rope_theta: 100000,
+    tie_word_embeddings: true,
   },
   "Qwen2-1.5B": {
-    model_type: "qwen2", hidden_act: "silu", hidden_size: 1536, intermediate_size: 8960, num_hidden_layers: 28, num_attention_heads: 12,
-    num_key_value_heads: 2, vocab_size: 151936, rms_norm_eps: 1e-6, rope_theta: 1000000, tie_word_embeddings: true,
+    model_type: "qwen2",
+    hidden_act: "silu",
+    hidden_size: 1536,
+    intermediate_size: 8960,
+    num_hidden_layers: 28,
+    num_attention_heads: 12,
+    num_key_value_heads: 2,
+    vocab_size: 151936,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1000000,
+    tie_word_embeddings: true,
   },
 };
 
@@ -42,7 +60,12 @@ export function randomModel(config, weightShapes) {
     tensors,
     async read(name) {
       const { shape } = tensors.get(name);
-      const out = values(name, 0, shape.reduce((a, b) => a * b), scaleOf(shape));
+      const out = values(
+        name,
+        0,
+        shape.reduce((a, b) => a * b),
+        scaleOf(shape),
+      );
       return name.includes("norm") ? out.map((v) => 1 + v) : out;
     },
     async readRows(name, rows) {

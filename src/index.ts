@@ -16,7 +16,8 @@ import * as t from "./tensor/expr.ts";
 
 // Measuring
 export { type Model, openModel } from "./run/open-model.ts";
-export { type MeasuredRow, type MeasureOptions, measureRows, type RowInput } from "./run/measure-rows.ts";
+export type { MeasureOptions } from "./run/measuring.ts";
+export { type MeasuredRow, measureRows, type RowInput } from "./run/measure-rows.ts";
 export { type RunOptions, type RunSummary, type RunWatcher, run } from "./run/run.ts";
 export { type MatrixChoice, matrixChoices } from "./models/block.ts";
 export { supportedModelTypes } from "./models/registry.ts";

@@ -2,7 +2,18 @@ import type { RowStatistics } from "../src/runtime/row-statistics.ts";
 import type { ExpectedMatrix, ExpectedNumbers } from "./fixtures.ts";
 
 /** The statistics that are compared; each has its own scale (fixtures' README). */
-export type Compared = "loss" | "M_mean" | "M_max" | "M_min" | "frobenius_norm" | "S_sum" | "S_max" | "S_min" | "S_list" | "effective_rank" | "cosine";
+export type Compared =
+  | "loss"
+  | "M_mean"
+  | "M_max"
+  | "M_min"
+  | "frobenius_norm"
+  | "S_sum"
+  | "S_max"
+  | "S_min"
+  | "S_list"
+  | "effective_rank"
+  | "cosine";
 
 export type Tolerances = Readonly<Record<Compared, number>>;
 
@@ -56,7 +67,8 @@ export function compare(errors: Errors, where: string, actual: Numbers, truth: E
   const record = (statistic: Compared, at: string, value: number, reference: number, scale: number) =>
     errors[statistic].push({ where: `${where} ${at}`, error: value === reference ? 0 : Math.abs(value - reference) / scale });
   record("loss", "", actual.loss, truth.loss, Math.abs(truth.loss));
-  if (Object.keys(actual.matrices).toSorted().join() !== Object.keys(truth.params).toSorted().join()) throw new Error(`${where}: other matrices than expected`);
+  if (Object.keys(actual.matrices).toSorted().join() !== Object.keys(truth.params).toSorted().join())
+    throw new Error(`${where}: other matrices than expected`);
   for (const [name, t] of Object.entries(truth.params)) {
     const a = actual.matrices[name]!;
     const largest = Math.max(Math.abs(t.M_max), Math.abs(t.M_min));
@@ -67,12 +79,15 @@ export function compare(errors: Errors, where: string, actual: Numbers, truth: E
     record("S_sum", name, a.S_sum, t.S_sum, t.S_sum);
     record("S_max", name, a.S_max, t.S_max, t.S_max);
     record("S_min", name, a.S_min, t.S_min, t.S_max);
-    if (t.effective_rank !== null && a.effective_rank !== null) record("effective_rank", name, a.effective_rank, t.effective_rank, t.effective_rank);
-    else if (t.effective_rank !== a.effective_rank) throw new Error(`${where} ${name}: effective rank ${a.effective_rank}, expected ${t.effective_rank}`);
+    if (t.effective_rank !== null && a.effective_rank !== null)
+      record("effective_rank", name, a.effective_rank, t.effective_rank, t.effective_rank);
+    else if (t.effective_rank !== a.effective_rank)
+      throw new Error(`${where} ${name}: effective rank ${a.effective_rank}, expected ${t.effective_rank}`);
     t.S_list?.forEach((s, i) => record("S_list", `${name} σ${i}`, a.S_list?.[i] ?? 0, s, t.S_max));
   }
   for (const [layer, pairs] of Object.entries(truth.cosine_sim_qkvo ?? {})) {
-    for (const [pair, c] of Object.entries(pairs)) record("cosine", `${layer} ${pair}`, actual.cosines!.cosine_sim_qkvo![layer]![pair]!, c, 1);
+    for (const [pair, c] of Object.entries(pairs))
+      record("cosine", `${layer} ${pair}`, actual.cosines!.cosine_sim_qkvo![layer]![pair]!, c, 1);
   }
   for (const [projection, list] of Object.entries(truth.cosine_adjacent ?? {})) {
     list.forEach((c, i) => record("cosine", `${projection} ${i}`, actual.cosines!.cosine_adjacent![projection]![i]!, c, 1));
@@ -101,7 +116,9 @@ export const median = (values: readonly number[]): number => {
 export const beyond = (errors: Errors, tolerances: Tolerances): string[] =>
   (Object.keys(tolerances) as Compared[]).flatMap((key) => {
     const bad = errors[key].filter((e) => !(e.error <= tolerances[key])).toSorted((a, b) => b.error - a.error);
-    return bad.length === 0 ? [] : [`${key}: ${bad.length} of ${errors[key].length} beyond ${tolerances[key]}, worst ${bad[0]!.error} (${bad[0]!.where})`];
+    return bad.length === 0
+      ? []
+      : [`${key}: ${bad.length} of ${errors[key].length} beyond ${tolerances[key]}, worst ${bad[0]!.error} (${bad[0]!.where})`];
   });
 
 /** Statistics whose median error of ours is more than twice theirs, as sentences. */

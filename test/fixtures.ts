@@ -50,4 +50,5 @@ export function readExpected(path: string): ExpectedRow[] {
 
 export const fixtureModel = (name: string): string => join(fixtures, "models", name);
 
-export const expectedPath = (model: string, mode: string, set: string): string => join(fixtures, "expected", `${model}.${mode}.${set}.json`);
+export const expectedPath = (model: string, mode: string, set: string): string =>
+  join(fixtures, "expected", `${model}.${mode}.${set}.json`);

@@ -18,7 +18,11 @@ const forNode = ["runtime/onnx-runtime.ts", "runtime/spectrum-pool.ts", "runtime
 /** Module specifiers of a source file: static imports and exports, dynamic imports, and types imported in place. */
 function specifiers(source: string): string[] {
   const code = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-  const patterns = [/^\s*(?:import|export)\b[^;"'`]*?\bfrom\s*["']([^"']+)["']/gm, /^\s*import\s*["']([^"']+)["']/gm, /\b(?:import|require)\(\s*["']([^"']+)["']/g];
+  const patterns = [
+    /^\s*(?:import|export)\b[^;"'`]*?\bfrom\s*["']([^"']+)["']/gm,
+    /^\s*import\s*["']([^"']+)["']/gm,
+    /\b(?:import|require)\(\s*["']([^"']+)["']/g,
+  ];
   return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1]!));
 }
 
@@ -37,7 +41,10 @@ const files = readdirSync(src, { recursive: true, encoding: "utf8" })
 
 const sources: Source[] = files.map((path) => {
   const found = specifiers(readFileSync(join(src, path), "utf8"));
-  const resolve = (s: string) => relative(src, join(src, dirname(path), s)).split(sep).join("/");
+  const resolve = (s: string) =>
+    relative(src, join(src, dirname(path), s))
+      .split(sep)
+      .join("/");
   return {
     path,
     folder: path.includes("/") ? path.split("/")[0]! : "",
@@ -50,11 +57,15 @@ const byPath = new Map(sources.map((s) => [s.path, s]));
 describe("the layers of src/", () => {
   it("are read: every import of ours names a file of src/, and the reader sees each way of importing", () => {
     expect(sources.length).toBeGreaterThan(50);
-    const missing = sources.flatMap((s) => s.internal.filter((path) => !byPath.has(path) && !path.startsWith("../")).map((path) => `${s.path} → ${path}`));
-    expect(missing).toEqual([]);
-    expect(specifiers('import {\n  a,\n  type B,\n} from "./a.ts";\nimport "./b.ts";\nexport * from "./c.ts";\nexport type { D } from "./d.ts";\nconst e = await import("./e.ts");')).toEqual(
-      ["./a.ts", "./c.ts", "./d.ts", "./b.ts", "./e.ts"],
+    const missing = sources.flatMap((s) =>
+      s.internal.filter((path) => !byPath.has(path) && !path.startsWith("../")).map((path) => `${s.path} → ${path}`),
     );
+    expect(missing).toEqual([]);
+    expect(
+      specifiers(
+        'import {\n  a,\n  type B,\n} from "./a.ts";\nimport "./b.ts";\nexport * from "./c.ts";\nexport type { D } from "./d.ts";\nconst e = await import("./e.ts");',
+      ),
+    ).toEqual(["./a.ts", "./c.ts", "./d.ts", "./b.ts", "./e.ts"]);
     expect(specifiers('// import "./no.ts";\n/* import "./no.ts"; */\nexport const from = "./no.ts";')).toEqual([]);
   });
 
@@ -68,7 +79,10 @@ describe("the layers of src/", () => {
       s.internal
         .map((path) => byPath.get(path))
         // Files at the top: errors.ts is free to all, any other (the package's entry) to none.
-        .filter((target) => target && target.path !== "errors.ts" && s.folder !== "" && (target.folder === "" || level(target.folder) > level(s.folder)))
+        .filter(
+          (target) =>
+            target && target.path !== "errors.ts" && s.folder !== "" && (target.folder === "" || level(target.folder) > level(s.folder)),
+        )
         .map((target) => `${s.path} imports ${target!.path}`),
     );
     expect(upwards).toEqual([]);
@@ -76,7 +90,9 @@ describe("the layers of src/", () => {
 
   it("keep the core free of Node and of its ONNX Runtime, so that a browser can run it", () => {
     const isNode = (s: string) => s.startsWith("node:") || builtinModules.includes(s) || s === "onnxruntime-node";
-    const bound = sources.filter((s) => core.includes(s.folder) && !forNode.includes(s.path)).flatMap((s) => s.external.filter(isNode).map((e) => `${s.path} imports ${e}`));
+    const bound = sources
+      .filter((s) => core.includes(s.folder) && !forNode.includes(s.path))
+      .flatMap((s) => s.external.filter(isNode).map((e) => `${s.path} imports ${e}`));
     expect(bound).toEqual([]);
     // Nor by way of a neighbour that is made for Node.
     const indirectly = sources

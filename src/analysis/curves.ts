@@ -1,3 +1,5 @@
+import { LayergradError } from "../errors.ts";
+
 /** First and last layer (exclusive) of the three segments of a model, in layers. */
 export type Segments = readonly [readonly [number, number], readonly [number, number], readonly [number, number]];
 
@@ -17,7 +19,8 @@ export function segments(layers: number): Segments {
 }
 
 /** Arithmetic mean; null of nothing. */
-export const mean = (values: readonly number[]): number | null => (values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length);
+export const mean = (values: readonly number[]): number | null =>
+  values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
 
 /**
  * Mean absolute difference of a curve's neighbours, mean |c[i+1] − c[i]|: large where layers differ much.
@@ -30,13 +33,22 @@ export function meanAbsoluteDifference(curve: readonly number[]): number | null 
 }
 
 /** MAD of each segment; the steps across a segment's border count in none. */
-export const segmentMads = (curve: readonly number[]): (number | null)[] => segments(curve.length).map(([from, to]) => meanAbsoluteDifference(curve.slice(from, to)));
+export const segmentMads = (curve: readonly number[]): (number | null)[] =>
+  segments(curve.length).map(([from, to]) => meanAbsoluteDifference(curve.slice(from, to)));
 
 /**
  * The mean of each layer over rows: a condition's curve.
  *
- * @param rows - One array of layers a row, of equal length.
+ * @param rows - One array of layers a row.
+ * @throws {LayergradError} `data` if the rows differ in length.
  */
 export function meanCurve(rows: readonly (readonly number[])[]): number[] {
+  const layers = rows[0]?.length;
+  const other = rows.findIndex((r) => r.length !== layers);
+  if (other > 0)
+    throw new LayergradError(
+      "data",
+      `rows[${other}] has ${rows[other]!.length} layers, rows[0] has ${layers}: they are of different models.`,
+    );
   return (rows[0] ?? []).map((_, layer) => mean(rows.map((r) => r[layer]!))!);
 }

@@ -21,7 +21,8 @@ export function differentiate(outputs: ReadonlyArray<readonly [Expr, Expr]>, tar
 
   const contributions = new Map<Expr, Expr[]>();
   const contribute = (x: Expr, ct: Expr): void => {
-    if (!sameShape(x.shape, ct.shape) || x.dtype !== ct.dtype) throw new Error(`vjp: cotangent ${printType(ct)} for ${x.op} ${printType(x)}`);
+    if (!sameShape(x.shape, ct.shape) || x.dtype !== ct.dtype)
+      throw new Error(`vjp: cotangent ${printType(ct)} for ${x.op} ${printType(x)}`);
     contributions.set(x, [...(contributions.get(x) ?? []), ct]);
   };
   for (const [value, ct] of outputs) if (reaches.has(value)) contribute(value, ct);
@@ -65,7 +66,9 @@ function accumulate(parts: readonly Expr[]): Expr {
   if (prefixes.length > 0 && prefixes.length >= parts.length - 1 && prefixes.every((p) => p.attrs.axis === prefixes[0]!.attrs.axis)) {
     const axis = prefixes[0]!.attrs.axis;
     const length = (p: Expr): number => (typeof p.shape[axis] === "number" ? p.shape[axis] : Number.POSITIVE_INFINITY);
-    const ascending = [...prefixes.map(padded), ...parts.filter((p) => !prefixes.includes(p as Node<"pad">))].toSorted((a, b) => length(a) - length(b));
+    const ascending = [...prefixes.map(padded), ...parts.filter((p) => !prefixes.includes(p as Node<"pad">))].toSorted(
+      (a, b) => length(a) - length(b),
+    );
     const whole = parts[0]!.shape[axis]!;
     return ascending.reduce((total, part, i) => {
       const longer = t.pad(total, axis, 0, part.shape[axis]!);

@@ -52,7 +52,9 @@ for (const [primitive, cases] of Object.entries(primitiveCases)) {
           const minus = run(y, moved(feeds, name, direction, -step));
           const slope = plus.map((v, i) => (v - minus[i]!) / (2 * step));
           // Central differences in double precision: truncation h² and rounding ε/h are both below 1e-9 here.
-          expect(Math.abs(inner(run(vjp, feeds), direction) - inner(cotangent, slope))).toBeLessThan(1e-8 * (1 + norm(cotangent) * norm(slope)));
+          expect(Math.abs(inner(run(vjp, feeds), direction) - inner(cotangent, slope))).toBeLessThan(
+            1e-8 * (1 + norm(cotangent) * norm(slope)),
+          );
         });
         it(`${testCase.title}: ⟨ct, J·v⟩ = ⟨Jᵀ·ct, v⟩ with J·v from transposing the rule's own graph`, () => {
           const { x, ct, vjp, feeds, direction, cotangent } = setUp(testCase, name);

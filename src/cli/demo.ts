@@ -26,7 +26,9 @@ interface DemoRow {
 
 export const demoCommand = (): Command =>
   new Command("demo")
-    .description("measure the bundled model on bundled rows: no, short and detailed chains of thought, with right and with irrelevant answers")
+    .description(
+      "measure the bundled model on bundled rows: no, short and detailed chains of thought, with right and with irrelevant answers",
+    )
     .option("--out <folder>", "output folder", "layergrad-demo")
     .addOption(shared.mode())
     .addOption(shared.threads())
@@ -73,13 +75,26 @@ async function summarise(condition: string, path: string): Promise<DemoRow> {
     }
   }
   const curves = projections.map((p) => meanCurve(norms[p]));
-  const byProjection = (f: (curve: number[]) => number | null) => Object.fromEntries(projections.map((p, i) => [p, f(curves[i]!)!])) as Record<Projection, number>;
-  return { condition, rows: losses.length, loss: mean(losses)!, nuclearNorm: byProjection(mean), mad: byProjection(meanAbsoluteDifference) };
+  const byProjection = (f: (curve: number[]) => number | null) =>
+    Object.fromEntries(projections.map((p, i) => [p, f(curves[i]!)!])) as Record<Projection, number>;
+  return {
+    condition,
+    rows: losses.length,
+    loss: mean(losses)!,
+    nuclearNorm: byProjection(mean),
+    mad: byProjection(meanAbsoluteDifference),
+  };
 }
 
 function describe(results: readonly DemoRow[], out: string, seconds: number): string {
   const digits = (x: number) => x.toPrecision(3);
-  const header = ["chain of thought", "rows", "loss", ...projections.map((p) => `‖${p.toUpperCase()}‖*`), ...projections.map((p) => `MAD ${p.toUpperCase()}`)];
+  const header = [
+    "chain of thought",
+    "rows",
+    "loss",
+    ...projections.map((p) => `‖${p.toUpperCase()}‖*`),
+    ...projections.map((p) => `MAD ${p.toUpperCase()}`),
+  ];
   const rows = results.map((r) => [
     r.condition.replace("_", ", "),
     `${r.rows}`,

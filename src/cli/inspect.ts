@@ -32,8 +32,10 @@ export const inspectCommand = (): Command =>
       const { spec, family, checkpoint } = model;
       const block = buildBlock(family, spec);
       const chosen = chooseLinears(block, flags.matrices);
-      const elements = (shapes: Iterable<readonly number[]>) => [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
-      const parameters = elements(block.weights.values()) * spec.layers + spec.hidden + spec.vocabulary * spec.hidden * (spec.tiedEmbeddings ? 1 : 2);
+      const elements = (shapes: Iterable<readonly number[]>) =>
+        [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+      const parameters =
+        elements(block.weights.values()) * spec.layers + spec.hidden + spec.vocabulary * spec.hidden * (spec.tiedEmbeddings ? 1 : 2);
       const rate = await gemmRate(onnxRuntime({ threads: flags.threads }), spec.hidden, spec.intermediate);
       const request = { family, spec, matrices: flags.matrices, cosines: false };
       const estimates = examples.map(({ tokens, labels }) => ({
@@ -46,7 +48,8 @@ export const inspectCommand = (): Command =>
       const matrices = chosen.map((l) => ({ name: l.name, shape: [l.outFeatures, l.inFeatures] as const }));
       checkpoint.close();
       const { rope: _, biases, ...sizes } = spec;
-      if (flags.json) process.stdout.write(`${JSON.stringify({ ...sizes, biases: [...biases], parameters, matrices, gemmFlops: rate, estimates })}\n`);
+      if (flags.json)
+        process.stdout.write(`${JSON.stringify({ ...sizes, biases: [...biases], parameters, matrices, gemmFlops: rate, estimates })}\n`);
       else process.stdout.write(`${describe(folder, spec, parameters, matrices, rate, estimates)}\n`);
     });
 

@@ -41,7 +41,8 @@ function report(error: unknown): number {
     return exitStatus[error.kind];
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  const cause = error instanceof Error && error.cause ? `\ncaused by ${error.cause instanceof Error ? error.cause.message : String(error.cause)}` : "";
+  const cause =
+    error instanceof Error && error.cause ? `\ncaused by ${error.cause instanceof Error ? error.cause.message : String(error.cause)}` : "";
   process.stderr.write(`layergrad: this is a bug, please report it with what follows\n${stack}${cause}\n`);
   return 1;
 }

@@ -4,7 +4,8 @@ import { matrixChoices } from "../models/block.ts";
 /** A whole number above zero. */
 export function count(text: string): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It must be a whole number above 0.");
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError("It must be a whole number above 0.");
   return value;
 }
 
@@ -14,7 +15,8 @@ const units: Readonly<Record<string, number>> = { kb: 1e3, mb: 1e6, gb: 1e9, tb:
 export function bytes(text: string): number {
   const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?b?)$/i.exec(text.trim()) ?? [];
   const scale = units[unit?.toLowerCase() ?? "none"];
-  if (digits === undefined || scale === undefined || Number(digits) <= 0) throw new InvalidArgumentError('It must be a size such as "6GB" or "800MB".');
+  if (digits === undefined || scale === undefined || Number(digits) <= 0)
+    throw new InvalidArgumentError('It must be a size such as "6GB" or "800MB".');
   return Math.round(Number(digits) * scale);
 }
 
@@ -22,7 +24,10 @@ export function bytes(text: string): number {
 export const shared = {
   model: () => new Option("--model <folder>", "Hugging Face model folder").makeOptionMandatory(),
   data: () => new Option("--data <file>", "rows {instruction, input?, output}: a JSON list or JSONL").makeOptionMandatory(),
-  mode: () => new Option("--mode <mode>", "how instruction and response are joined: a newline, or the chat template").choices(["base", "instruct"]).default("base"),
+  mode: () =>
+    new Option("--mode <mode>", "how instruction and response are joined: a newline, or the chat template")
+      .choices(["base", "instruct"])
+      .default("base"),
   maxLength: () => new Option("--max-length <tokens>", "longest row; the rest is cut off on the right").argParser(count).default(1024),
   rows: () => new Option("--rows <A:B>", "rows A up to B (not included); with a decimal point a fraction of the file, 0:0.1"),
   limit: () => new Option("--limit <N>", "at most N of those rows").argParser(count),
@@ -32,9 +37,11 @@ export const shared = {
     new Option("--matrices <choice>", "weight matrices: reference (square, or in attention), attention, mlp, or all of the blocks")
       .choices([...matrixChoices])
       .default("reference"),
-  batchTokens: () => new Option("--batch-tokens <tokens>", "most tokens that go through the model together (default: by memory)").argParser(count),
+  batchTokens: () =>
+    new Option("--batch-tokens <tokens>", "most tokens that go through the model together (default: by memory)").argParser(count),
   threads: () => new Option("--threads <N>", "threads (default: the machine's cores)").argParser(count),
-  memory: () => new Option("--memory <size>", "memory the run may take, such as 6GB (default: nine tenths of what is free)").argParser(bytes),
+  memory: () =>
+    new Option("--memory <size>", "memory the run may take, such as 6GB (default: nine tenths of what is free)").argParser(bytes),
   overwrite: () => new Option("--overwrite", "start anew in a folder that holds another run"),
   quiet: () => new Option("--quiet", "no progress, only the result"),
   json: () => new Option("--json", "the result as JSON"),

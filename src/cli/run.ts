@@ -66,7 +66,10 @@ function describe({ folder, requested, recorded, skipped, reasons, computed, sec
     const why = Object.entries(reasons).map(([reason, n]) => `${n} ${reason}`);
     lines.push(`${skipped} skipped, see skipped.jsonl: ${why.join(", ")}`);
   }
-  if (computed.rows > 0) lines.push(`${computed.rows} rows and ${computed.tokens} tokens in this call, ${duration(seconds)}${plan ? `, at most ${gigabytes(plan.memory)} planned` : ""}`);
+  if (computed.rows > 0)
+    lines.push(
+      `${computed.rows} rows and ${computed.tokens} tokens in this call, ${duration(seconds)}${plan ? `, at most ${gigabytes(plan.memory)} planned` : ""}`,
+    );
   if (interrupted) lines.push("interrupted: the same call goes on from here");
   else if (computed.rows === 0 && recorded > 0) lines.push("nothing was left to do");
   return lines.join("\n");

@@ -3,6 +3,7 @@ import { readRows, selectRows } from "../io/rows.ts";
 import { checkMode, openModel, rowEncoder } from "../run/open-model.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import type { PromptMode } from "../text/prompt.ts";
+import { localDay } from "../text/strftime.ts";
 import { shared } from "./options.ts";
 import { printable } from "./progress.ts";
 
@@ -35,7 +36,7 @@ export const tokensCommand = (): Command =>
       const { start, end } = selectRows(rows.length, flags.rows, flags.limit);
       const model = await openModel(flags.model);
       checkMode(model, flags.mode);
-      const date = flags.date ?? new Date().toISOString().slice(0, 10);
+      const date = flags.date ?? localDay(new Date());
       const encode = rowEncoder(model, { mode: flags.mode, maxLength: flags.maxLength, singleBos: flags.singleBos ?? false, date });
       for (let i = start; i < end; i++) process.stdout.write(flags.json ? asJson(encode(rows[i]!, i)) : asText(encode(rows[i]!, i)));
       model.checkpoint.close();

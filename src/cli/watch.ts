@@ -2,7 +2,13 @@ import type { RunWatcher } from "../run/run.ts";
 import { Progress, printable } from "./progress.ts";
 
 /** A run's watcher that shows progress on standard error. `prefix` names the run where there are several. */
-export function watchRun({ quiet, prefix = "" }: { readonly quiet: boolean; readonly prefix?: string }): Required<RunWatcher> & { finish(): void } {
+export function watchRun({
+  quiet,
+  prefix = "",
+}: {
+  readonly quiet: boolean;
+  readonly prefix?: string;
+}): Required<RunWatcher> & { finish(): void } {
   let progress: Progress | undefined;
   return {
     note: (message) => {

@@ -32,7 +32,12 @@ interface Case {
 function makeCase(n: number): Case {
   const next = numbers(n);
   const fill = (width: number, scale: number) => Float64Array.from({ length: n * width }, () => Math.fround(scale * next()));
-  return { q: fill(heads * headDim, 2), k: fill(keyValueHeads * headDim, 2), v: fill(keyValueHeads * headDim, 1), ct: fill(heads * headDim, 1) };
+  return {
+    q: fill(heads * headDim, 2),
+    k: fill(keyValueHeads * headDim, 2),
+    v: fill(keyValueHeads * headDim, 1),
+    ct: fill(heads * headDim, 1),
+  };
 }
 
 /** Causal grouped-query attention and its vjp as the textbook writes them, whole score matrices, no strips. */

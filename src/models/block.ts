@@ -44,7 +44,11 @@ export function buildBlock(family: Family, spec: ModelSpec): Block {
     return input(name, shape);
   };
   const tables: Shape = [dim("P"), spec.headDim / 2];
-  const [positions, cos, sin] = [input(tableInputs.positions, [TOKENS], "int64"), input(tableInputs.cos, tables), input(tableInputs.sin, tables)];
+  const [positions, cos, sin] = [
+    input(tableInputs.positions, [TOKENS], "int64"),
+    input(tableInputs.cos, tables),
+    input(tableInputs.sin, tables),
+  ];
   const x = input("x", [TOKENS, spec.hidden]);
   const context = input("context", [TOKENS, spec.heads * spec.headDim]);
   let attended: { q: Expr; k: Expr; v: Expr } | undefined;

@@ -21,7 +21,8 @@ export class ConfigReader {
 
   positive(key: string, fallback?: number): number {
     const value = this.get(key, fallback);
-    if (typeof value !== "number" || !(value > 0 && value < Number.POSITIVE_INFINITY)) this.refuse(`${key} must be a positive number, found ${print(value)}`);
+    if (typeof value !== "number" || !(value > 0 && value < Number.POSITIVE_INFINITY))
+      this.refuse(`${key} must be a positive number, found ${print(value)}`);
     return value as number;
   }
 

@@ -3,7 +3,8 @@ import { LayergradError } from "../errors.ts";
 import { ConfigReader } from "./config-reader.ts";
 import { readRope, ropeTables } from "./rope.ts";
 
-const frequencies = (config: Readonly<Record<string, unknown>>, headDim = 8): number[] => Array.from(readRope(new ConfigReader(config), headDim).inverseFrequencies);
+const frequencies = (config: Readonly<Record<string, unknown>>, headDim = 8): number[] =>
+  Array.from(readRope(new ConfigReader(config), headDim).inverseFrequencies);
 const llama31 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
 
 describe("rotary frequencies", () => {
@@ -50,11 +51,23 @@ describe("rotary frequencies", () => {
   });
 
   it.each<[string, Record<string, unknown>, string]>([
-    ["an unknown type", { rope_type: "dynamic" }, 'config.json: rope_scaling: rope type "dynamic" is not supported, only "default" and "llama3".'],
+    [
+      "an unknown type",
+      { rope_type: "dynamic" },
+      'config.json: rope_scaling: rope type "dynamic" is not supported, only "default" and "llama3".',
+    ],
     ["no factor", { ...llama31, factor: undefined }, "config.json: rope_scaling: factor must be a positive number, found nothing."],
     ["a factor below zero", { ...llama31, factor: -8 }, "config.json: rope_scaling: factor must be a positive number, found -8."],
-    ["bounds in the wrong order", { ...llama31, low_freq_factor: 4, high_freq_factor: 4 }, "config.json: rope_scaling: high_freq_factor 4 must be above low_freq_factor 4."],
-    ["a broken context", { ...llama31, original_max_position_embeddings: 0.5 }, "original_max_position_embeddings must be an integer from 1"],
+    [
+      "bounds in the wrong order",
+      { ...llama31, low_freq_factor: 4, high_freq_factor: 4 },
+      "config.json: rope_scaling: high_freq_factor 4 must be above low_freq_factor 4.",
+    ],
+    [
+      "a broken context",
+      { ...llama31, original_max_position_embeddings: 0.5 },
+      "original_max_position_embeddings must be an integer from 1",
+    ],
     ["θ of zero", { rope_theta: 0 }, "config.json: rope_scaling: rope_theta must be a positive number, found 0."],
   ])("are refused for %s", (_, scaling, message) => {
     const read = () => frequencies({ rope_scaling: scaling });

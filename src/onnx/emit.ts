@@ -93,13 +93,21 @@ class Emitter {
     return this.nodeOutputs(op, inputs, attributes, domain, 1)[0]!;
   }
 
-  nodeOutputs(op: string, inputs: readonly string[], attributes: Readonly<Record<string, AttributeValue>>, domain: string, count: number): readonly string[] {
+  nodeOutputs(
+    op: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue>>,
+    domain: string,
+    count: number,
+  ): readonly string[] {
     const key = JSON.stringify([op, inputs, attributes], (_, v) => (typeof v === "bigint" ? `${v}` : v));
     const known = this.computed.get(key);
     if (known) return known;
     const output = Array.from({ length: count }, (_, i) => `${this.nodes.length}${".".repeat(i)}`);
     const attribute = Object.entries(attributes).map(([name, value]) => toAttribute(name, value));
-    this.nodes.push(create(NodeProtoSchema, { opType: op, domain, name: `${op}_${this.nodes.length}`, input: [...inputs], output, attribute }));
+    this.nodes.push(
+      create(NodeProtoSchema, { opType: op, domain, name: `${op}_${this.nodes.length}`, input: [...inputs], output, attribute }),
+    );
     this.computed.set(key, output);
     return output;
   }
@@ -107,13 +115,15 @@ class Emitter {
   /** A small integer tensor as an initialiser. */
   integers(values: readonly (number | bigint)[]): string {
     const name = `i:${values.join(",")}`;
-    if (!this.initializers.some((i) => i.name === name)) this.initializers.push(rawTensor(name, "int64", [values.length], BigInt64Array.from(values, BigInt)));
+    if (!this.initializers.some((i) => i.name === name))
+      this.initializers.push(rawTensor(name, "int64", [values.length], BigInt64Array.from(values, BigInt)));
     return name;
   }
 
   scalar(value: number, dtype: DType): string {
     const name = `${dtype}:${value}`;
-    const data = dtype === "int64" ? BigInt64Array.of(BigInt(value)) : dtype === "float32" ? Float32Array.of(value) : Float64Array.of(value);
+    const data =
+      dtype === "int64" ? BigInt64Array.of(BigInt(value)) : dtype === "float32" ? Float32Array.of(value) : Float64Array.of(value);
     if (!this.initializers.some((i) => i.name === name)) this.initializers.push(rawTensor(name, dtype, [], data));
     return name;
   }
@@ -178,16 +188,29 @@ const reduceLast =
 const rules: { readonly [P in Primitive]: Emit<P> } = {
   input: ({ attrs }) => attrs.name,
   constant: ({ attrs, dtype }, e) => e.scalar(attrs.value, dtype),
-  linear: ({ args }, e) => e.node("Gemm", args.map((a) => e.value(a)), { transB: 1n }),
+  linear: ({ args }, e) =>
+    e.node(
+      "Gemm",
+      args.map((a) => e.value(a)),
+      { transB: 1n },
+    ),
   matmul: (x, e) => product(x, e),
   add: (x, e) => {
     // A product plus a matrix of the same shape is one Gemm, which adds while it writes.
     for (const [product, other] of [x.args, x.args.toReversed()] as [Expr, Expr][]) {
       if (!e.usedOnce(product) || product.shape.length !== 2 || !sameShape(product.shape, x.shape)) continue;
-      if (product.op === "linear" && product.args.length === 2) return e.node("Gemm", [...product.args, other].map((a) => e.value(a)), { transB: 1n });
+      if (product.op === "linear" && product.args.length === 2)
+        return e.node(
+          "Gemm",
+          [...product.args, other].map((a) => e.value(a)),
+          { transB: 1n },
+        );
       if (product.op === "matmul") return gemm(product, e, other);
     }
-    return e.node("Add", x.args.map((a) => e.value(a)));
+    return e.node(
+      "Add",
+      x.args.map((a) => e.value(a)),
+    );
   },
   sub: elementwise("Sub"),
   mul: elementwise("Mul"),
@@ -219,10 +242,16 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   slice: ({ args: [x], attrs: { axis, start, end } }, e) =>
     e.node("Slice", [e.value(x!), e.integers([start]), e.integers([end ?? 2n ** 63n - 1n]), e.integers([axis])]),
   pad: ({ args: [x], attrs: { axis, before, after }, dtype }, e) => {
-    const pads = typeof after === "number" ? e.integers([before, after]) : e.node("Concat", [e.integers([before]), e.size(after)], { axis: 0n });
+    const pads =
+      typeof after === "number" ? e.integers([before, after]) : e.node("Concat", [e.integers([before]), e.size(after)], { axis: 0n });
     return e.node("Pad", [e.value(x!), pads, e.scalar(0, dtype), e.integers([axis])]);
   },
-  concat: ({ args, attrs }, e) => e.node("Concat", args.map((a) => e.value(a)), { axis: BigInt(attrs.axis) }),
+  concat: ({ args, attrs }, e) =>
+    e.node(
+      "Concat",
+      args.map((a) => e.value(a)),
+      { axis: BigInt(attrs.axis) },
+    ),
   sum: ({ args: [x], attrs }, e) => e.node("ReduceSum", [e.value(x!), e.integers([attrs.axis])], { keepdims: 1n }),
   max: reduceLast("ReduceMax"),
   min: reduceLast("ReduceMin"),
@@ -270,15 +299,28 @@ const target = (shape: Shape): number[] => shape.map((d) => (typeof d === "numbe
 
 function product(x: Node<"matmul">, e: Emitter): string {
   const { transA, transB, alpha } = x.attrs;
-  if (!transA && !transB && alpha === 1) return e.node("MatMul", x.args.map((a) => e.value(a)));
+  if (!transA && !transB && alpha === 1)
+    return e.node(
+      "MatMul",
+      x.args.map((a) => e.value(a)),
+    );
   if (x.shape.length === 2) return gemm(x, e);
   if (x.dtype !== "float32") throw new Error("onnx: a transposed batched product exists in float32 only");
   const attributes = { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha };
-  return e.node("FusedMatMul", x.args.map((a) => e.value(a)), attributes, MICROSOFT);
+  return e.node(
+    "FusedMatMul",
+    x.args.map((a) => e.value(a)),
+    attributes,
+    MICROSOFT,
+  );
 }
 
 const gemm = ({ args, attrs: { transA, transB, alpha } }: Node<"matmul">, e: Emitter, c?: Expr): string =>
-  e.node("Gemm", [...args, ...(c ? [c] : [])].map((a) => e.value(a)), { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha });
+  e.node(
+    "Gemm",
+    [...args, ...(c ? [c] : [])].map((a) => e.value(a)),
+    { transA: transA ? 1n : 0n, transB: transB ? 1n : 0n, alpha },
+  );
 
 const toDimension = (d: Dim) =>
   create(TensorShapeProto_DimensionSchema, {
@@ -302,7 +344,8 @@ const rawTensor = (name: string, dtype: DType, shape: readonly number[], data: F
 function toAttribute(name: string, value: AttributeValue): AttributeProto {
   if (typeof value === "bigint") return create(AttributeProtoSchema, { name, type: AttributeType.INT, i: value });
   if (typeof value === "number") return create(AttributeProtoSchema, { name, type: AttributeType.FLOAT, f: value });
-  if (typeof value === "string") return create(AttributeProtoSchema, { name, type: AttributeType.STRING, s: new TextEncoder().encode(value) });
+  if (typeof value === "string")
+    return create(AttributeProtoSchema, { name, type: AttributeType.STRING, s: new TextEncoder().encode(value) });
   if (Array.isArray(value)) return create(AttributeProtoSchema, { name, type: AttributeType.INTS, ints: [...value] });
   return create(AttributeProtoSchema, { name, type: AttributeType.TENSOR, t: value as TensorProto });
 }

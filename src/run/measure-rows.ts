@@ -1,36 +1,12 @@
-import { availableParallelism } from "node:os";
 import { LayergradError } from "../errors.ts";
-import { Engine } from "../runtime/engine.ts";
-import { onnxRuntime } from "../runtime/onnx-runtime.ts";
-import { packRows } from "../runtime/packing.ts";
-import { planRun } from "../runtime/planner.ts";
-import type { RowStatistics } from "../runtime/row-statistics.ts";
-import { SpectrumPool } from "../runtime/spectrum-pool.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
-import type { EncodedRow } from "../text/encode-row.ts";
-import { type Row, userText } from "../text/row.ts";
+import type { Row } from "../text/row.ts";
+import { localDay } from "../text/strftime.ts";
+import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, skippedRow } from "./measuring.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
-import type { RunOptions } from "./run.ts";
 
 /** A row given in memory: as {@link Row}, but `input` may be missing. */
 export type RowInput = Omit<Row, "input"> & { readonly input?: string | null | undefined };
-
-/** What {@link measureRows} computes and with what: the options of a run that have nothing to do with files. */
-export type MeasureOptions = Pick<
-  RunOptions,
-  | "mode"
-  | "maxLength"
-  | "matrices"
-  | "spectrum"
-  | "cosines"
-  | "singleBos"
-  | "date"
-  | "batchTokens"
-  | "threads"
-  | "memory"
-  | "weights"
-  | "signal"
->;
 
 /** What became of one row: its record, or, where `reason` is set, why it has none. The same objects that a run writes as lines. */
 export type MeasuredRow = GradientRecord | SkippedRow;
@@ -60,7 +36,8 @@ export async function* measureRows(
   rows: readonly RowInput[],
   options: MeasureOptions = {},
 ): AsyncGenerator<MeasuredRow, void, undefined> {
-  checkOptions(options);
+  const { maxLength, batchTokens, threads } = options;
+  checkCounts({ maxLength, batchTokens, threads });
   const complete = rows.map(completeRow);
   const opened = typeof model === "string" ? await openModel(model) : model;
   try {
@@ -71,9 +48,9 @@ export async function* measureRows(
 }
 
 async function* measureWith(model: Model, rows: readonly Row[], options: MeasureOptions): AsyncGenerator<MeasuredRow, void, undefined> {
-  const { mode = "base", maxLength = 1024, matrices = "reference", singleBos = false, spectrum = false, cosines = false, signal } = options;
+  const { mode = "base", maxLength = 1024, singleBos = false, signal } = options;
   checkMode(model, mode);
-  const encode = rowEncoder(model, { mode, maxLength, singleBos, date: options.date ?? today() });
+  const encode = rowEncoder(model, { mode, maxLength, singleBos, date: options.date ?? localDay(new Date()) });
   const encoded = rows.map(encode);
   const withLabels = encoded.filter((e) => !e.skip);
   // Rows without labels come out where they stand among the others.
@@ -84,32 +61,9 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
   };
 
   if (withLabels.length > 0) {
-    const { family, spec, checkpoint } = model;
-    const threads = options.threads ?? availableParallelism();
-    const longestRow = withLabels.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 0);
-    const plan = planRun({
-      family,
-      spec,
-      matrices,
-      cosines,
-      longestRow,
-      memory: options.memory ?? 0.9 * process.availableMemory(),
-      batchTokens: options.batchTokens,
-      weights: options.weights,
-    });
-    const solver = new SpectrumPool(threads);
-    let engine: Engine | undefined;
+    const { engine, packs, close } = await openMeasuring(model, withLabels, options);
     try {
-      engine = await Engine.open(checkpoint, {
-        backend: onnxRuntime({ threads }),
-        solver,
-        matrices,
-        spectrum,
-        cosines,
-        maxLength: longestRow,
-        ...plan,
-      });
-      for (const pack of packRows(withLabels, plan.batchTokens)) {
+      for (const pack of packs) {
         signal?.throwIfAborted();
         for (const [i, result] of (await engine.measure(pack, signal)).entries()) {
           const row = rows[result.row]!;
@@ -118,35 +72,11 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
         }
       }
     } finally {
-      await engine?.close();
-      await solver.close();
+      await close();
     }
   }
   yield* skippedBefore(rows.length);
 }
-
-function gradientRecord(row: Row, encoded: EncodedRow, { loss, matrices, cosines }: RowStatistics): GradientRecord {
-  return {
-    instruction: userText(row),
-    output: row.output,
-    loss,
-    row: encoded.row,
-    n_tokens: encoded.inputIds.length,
-    label_start: encoded.labelStart,
-    n_labels: encoded.nLabels,
-    ...matrices,
-    ...cosines,
-  };
-}
-
-const skippedRow = (row: Row, { row: index, inputIds, labelStart }: EncodedRow, reason: string): SkippedRow => ({
-  row: index,
-  instruction: userText(row),
-  output: row.output,
-  reason,
-  n_tokens: inputIds.length,
-  label_start: labelStart,
-});
 
 /** Callers in JavaScript have no compiler: what is no row is named with its place. */
 function completeRow({ instruction, input, output }: RowInput, index: number): Row {
@@ -155,18 +85,4 @@ function completeRow({ instruction, input, output }: RowInput, index: number): R
       throw new LayergradError("data", `rows[${index}].${key} must be a text, found ${value === null ? "null" : typeof value}.`);
   }
   return { instruction, input: input ?? "", output };
-}
-
-function checkOptions({ maxLength, batchTokens, threads }: MeasureOptions): void {
-  for (const [name, value] of Object.entries({ maxLength, batchTokens, threads })) {
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
-      throw new LayergradError("usage", `${name} must be a whole number above 0, found ${value}.`);
-    }
-  }
-}
-
-/** Local, as Python's `datetime.now()` in a template's clock. */
-function today(): string {
-  const now = new Date();
-  return [now.getFullYear(), now.getMonth() + 1, now.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
 }

@@ -49,7 +49,10 @@ export async function openModel(folder: string): Promise<Model> {
 /** Refuses instruct mode for a model without a chat template, before anything is computed or written. */
 export function checkMode({ checkpoint }: Model, mode: PromptMode): void {
   if (mode === "instruct" && findChatTemplate(checkpoint.files.tokenizerConfig, checkpoint.files.chatTemplate) === undefined) {
-    throw new LayergradError("model", `${checkpoint.folder}: the model has no chat template, so it cannot be run with --mode instruct; use --mode base.`);
+    throw new LayergradError(
+      "model",
+      `${checkpoint.folder}: the model has no chat template, so it cannot be run with --mode instruct; use --mode base.`,
+    );
   }
 }
 
@@ -62,12 +65,17 @@ export function rowEncoder({ checkpoint, spec, tokenizer }: Model, options: Text
   parseDay(options.date);
   const { tokenizerConfig, chatTemplate: jinja } = checkpoint.files;
   const template: ChatTemplate | undefined =
-    options.mode === "instruct" ? createChatTemplate({ tokenizerConfig, ...(jinja === undefined ? {} : { jinja }), modelType: spec.modelType, date: options.date }) : undefined;
+    options.mode === "instruct"
+      ? createChatTemplate({ tokenizerConfig, ...(jinja === undefined ? {} : { jinja }), modelType: spec.modelType, date: options.date })
+      : undefined;
   return (row, index) => {
     const encoded = encodeRow(tokenizer, template, row, index, options);
     const unknown = encoded.inputIds.find((id) => id >= spec.vocabulary);
     if (unknown !== undefined) {
-      throw new LayergradError("model", `${checkpoint.folder}: the tokenizer gives token ${unknown} in row ${index}, but the model has ${spec.vocabulary} embeddings; the files do not belong together.`);
+      throw new LayergradError(
+        "model",
+        `${checkpoint.folder}: the tokenizer gives token ${unknown} in row ${index}, but the model has ${spec.vocabulary} embeddings; the files do not belong together.`,
+      );
     }
     return encoded;
   };

@@ -2,59 +2,29 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { LayergradError } from "../errors.ts";
 import { type RowFile, readRows, selectRows } from "../io/rows.ts";
-import { buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
-import { Engine, type WeightMode } from "../runtime/engine.ts";
-import { onnxRuntime } from "../runtime/onnx-runtime.ts";
-import { packRows } from "../runtime/packing.ts";
+import { buildBlock, chooseLinears } from "../models/block.ts";
 import type { Phases } from "../runtime/phases.ts";
-import { type Plan, planRun } from "../runtime/planner.ts";
-import type { RowStatistics } from "../runtime/row-statistics.ts";
-import { SpectrumPool } from "../runtime/spectrum-pool.ts";
-import { type GradientRecord, RunFolder, SCHEMA_VERSION, type SkippedRow } from "../store/index.ts";
+import type { Plan } from "../runtime/planner.ts";
+import { RunFolder, SCHEMA_VERSION, type SkippedRow } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
-import type { PromptMode } from "../text/prompt.ts";
-import { type Row, userText } from "../text/row.ts";
 import { parseDay } from "../text/strftime.ts";
+import { checkCounts, contentOf, gradientRecord, type MeasureOptions, type Measuring, openMeasuring, skippedRow } from "./measuring.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
-export interface RunOptions {
+export interface RunOptions extends MeasureOptions {
   /** A Hugging Face model folder. */
   readonly model: string;
   /** JSON or JSONL rows `{instruction, input?, output}`. */
   readonly data: string;
   /** Folder for records.jsonl, skipped.jsonl and manifest.json; one that an earlier call began is gone on with. */
   readonly out: string;
-  /** How instruction and response are joined; default `base`. */
-  readonly mode?: PromptMode | undefined;
-  /** Longest row in tokens, default 1024; what is longer is cut on the right. */
-  readonly maxLength?: number | undefined;
   /** `A:B`, half open; a decimal point marks a fraction of the file. Default all. */
   readonly rows?: string | undefined;
   /** At most so many of those rows. */
   readonly limit?: number | undefined;
-  /** Which weight matrices, default `reference`. */
-  readonly matrices?: MatrixChoice | undefined;
-  /** Record every singular value. */
-  readonly spectrum?: boolean | undefined;
-  /** Record similarities of gradients within and between layers. */
-  readonly cosines?: boolean | undefined;
-  /** Drop the second BOS that a template's own BOS causes. */
-  readonly singleBos?: boolean | undefined;
-  /** The date a template's clock shows, `YYYY-MM-DD`; default the day of the folder's first call. */
-  readonly date?: string | undefined;
-  /** Most tokens in one pack; default by the plan. */
-  readonly batchTokens?: number | undefined;
-  /** Threads; default the machine's cores. */
-  readonly threads?: number | undefined;
-  /** Bytes the process may take; default nine tenths of what is available. */
-  readonly memory?: number | undefined;
-  /** How weights reach the runtime; default by the plan. */
-  readonly weights?: WeightMode | undefined;
   /** Start anew in a folder that holds another run. */
   readonly overwrite?: boolean | undefined;
-  /** Ends the run cleanly: what is finished is kept. */
-  readonly signal?: AbortSignal | undefined;
   readonly watch?: RunWatcher | undefined;
 }
 
@@ -124,8 +94,19 @@ export async function run(options: RunOptions): Promise<RunSummary> {
         },
         model: { folder: options.model, type: model.spec.modelType, files: hashes.files },
         data: { path: options.data, sha256: data.sha256, rows: data.rows.length },
-        options: { rows: options.rows ?? null, limit: options.limit ?? null, threads, batchTokens: options.batchTokens ?? null, memory: options.memory ?? null },
-        versions: { layergrad: version("../../package.json"), node: process.version, onnxruntime: version("onnxruntime-node/package.json"), platform: `${process.platform}-${process.arch}` },
+        options: {
+          rows: options.rows ?? null,
+          limit: options.limit ?? null,
+          threads,
+          batchTokens: options.batchTokens ?? null,
+          memory: options.memory ?? null,
+        },
+        versions: {
+          layergrad: version("../../package.json"),
+          node: process.version,
+          onnxruntime: version("onnxruntime-node/package.json"),
+          platform: `${process.platform}-${process.arch}`,
+        },
       },
       { overwrite: options.overwrite ?? false },
     );
@@ -135,10 +116,11 @@ export async function run(options: RunOptions): Promise<RunSummary> {
     try {
       for (const note of folder.notes) watch.note?.(note);
       const work = encodeRange(model, data, range, folder, { mode, maxLength, singleBos, date: folder.manifest.identity.date });
-      const summary = await computeRows({ ...options, matrices, spectrum, cosines, maxLength, threads }, model, data, folder, work);
+      const summary = await computeRows({ ...options, threads }, model, data, folder, work);
       status = summary.interrupted ? "interrupted" : "done";
       const reasons: Record<string, number> = {};
-      for (const [row, { reason }] of folder.skipped) if (row >= range.start && row < range.end) reasons[reason] = (reasons[reason] ?? 0) + 1;
+      for (const [row, { reason }] of folder.skipped)
+        if (row >= range.start && row < range.end) reasons[reason] = (reasons[reason] ?? 0) + 1;
       const skipped = Object.values(reasons).reduce((a, b) => a + b, 0);
       const requested = range.end - range.start;
       const recorded = [...folder.done.keys()].filter((row) => row >= range.start && row < range.end).length;
@@ -161,7 +143,13 @@ interface Work {
   readonly skipped: readonly SkippedRow[];
 }
 
-function encodeRange(model: Model, data: RowFile, { start, end }: { start: number; end: number }, folder: RunFolder, text: Parameters<typeof rowEncoder>[1]): Work {
+function encodeRange(
+  model: Model,
+  data: RowFile,
+  { start, end }: { start: number; end: number },
+  folder: RunFolder,
+  text: Parameters<typeof rowEncoder>[1],
+): Work {
   const encode = rowEncoder(model, text);
   const rows: EncodedRow[] = [];
   const skipped: SkippedRow[] = [];
@@ -176,7 +164,7 @@ function encodeRange(model: Model, data: RowFile, { start, end }: { start: numbe
 }
 
 async function computeRows(
-  options: RunOptions & { readonly matrices: MatrixChoice; readonly spectrum: boolean; readonly cosines: boolean; readonly maxLength: number; readonly threads: number },
+  options: RunOptions,
   model: Model,
   data: RowFile,
   folder: RunFolder,
@@ -189,47 +177,32 @@ async function computeRows(
   const tokensOf = (list: readonly EncodedRow[]) => list.reduce((sum, r) => sum + r.inputIds.length, 0);
   const computed = { rows: 0, tokens: 0 };
   if (open.length === 0) {
-    if (rows.length === 0) throw new LayergradError("data", `${options.data}: none of the chosen rows has a label, so there is nothing to measure; skipped.jsonl says why for each.`);
+    if (rows.length === 0)
+      throw new LayergradError(
+        "data",
+        `${options.data}: none of the chosen rows has a label, so there is nothing to measure; skipped.jsonl says why for each.`,
+      );
     return { computed, interrupted: false };
   }
-  const { family, spec, checkpoint } = model;
-  const longestRow = Math.max(...rows.map((r) => r.inputIds.length));
-  const plan = planRun({
-    family,
-    spec,
-    matrices: options.matrices,
-    cosines: options.cosines,
-    longestRow,
-    memory: options.memory ?? 0.9 * process.availableMemory(),
-    batchTokens: options.batchTokens,
-    weights: options.weights,
-  });
-  // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
-  const packs = packRows(rows, plan.batchTokens).filter((pack) => pack.some(isOpen));
-
-  const solver = new SpectrumPool(options.threads);
-  let engine: Engine | undefined;
+  let measuring: Measuring | undefined;
   let interrupted = false;
   try {
-    watch.note?.(`loading ${spec.layers} layers of ${checkpoint.folder}`);
-    engine = await Engine.open(checkpoint, {
-      backend: onnxRuntime({ threads: options.threads }),
-      solver,
-      matrices: options.matrices,
-      spectrum: options.spectrum,
-      cosines: options.cosines,
-      maxLength: longestRow,
-      ...plan,
-    });
+    watch.note?.(`loading ${model.spec.layers} layers of ${model.checkpoint.folder}`);
+    measuring = await openMeasuring(model, rows, options);
+    const { engine } = measuring;
+    // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
+    const packs = measuring.packs.filter((pack) => pack.some(isOpen));
     watch.start?.({ rows: rows.length, done: rows.length - open.length, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
     for (const pack of packs) {
       signal?.throwIfAborted();
       const results = await engine.measure(pack, signal);
-      const fresh = results.flatMap((result, i) => (isOpen(pack[i]!) ? [{ result, encoded: pack[i]!, row: data.rows[pack[i]!.row]! }] : []));
+      const fresh = results.flatMap((result, i) =>
+        isOpen(pack[i]!) ? [{ result, encoded: pack[i]!, row: data.rows[pack[i]!.row]! }] : [],
+      );
       const good = fresh.filter(({ result }) => !result.problem);
       const bad = fresh.filter(({ result }) => result.problem);
       await engine.phases.time("writing", async () => {
-        folder.appendRecords(good.map(({ result, encoded, row }) => toRecord(row, encoded, result)));
+        folder.appendRecords(good.map(({ result, encoded, row }) => gradientRecord(row, encoded, result)));
         folder.appendSkipped(bad.map(({ result, encoded, row }) => skippedRow(row, encoded, result.problem!)));
       });
       const tokens = tokensOf(pack);
@@ -241,33 +214,13 @@ async function computeRows(
     if (!signal?.aborted) throw error;
     interrupted = true;
   } finally {
-    await engine?.close();
-    await solver.close();
+    await measuring?.close();
   }
-  return { computed, interrupted, plan, ...(engine ? { phases: engine.phases.milliseconds } : {}) };
-}
-
-const contentOf = (row: Row): { instruction: string; output: string } => ({ instruction: userText(row), output: row.output });
-
-const skippedRow = (row: Row, { row: index, inputIds, labelStart }: EncodedRow, reason: string): SkippedRow => ({ row: index, ...contentOf(row), reason, n_tokens: inputIds.length, label_start: labelStart });
-
-function toRecord(row: Row, encoded: EncodedRow, { loss, matrices, cosines }: RowStatistics): GradientRecord {
-  return {
-    ...contentOf(row),
-    loss,
-    row: encoded.row,
-    n_tokens: encoded.inputIds.length,
-    label_start: encoded.labelStart,
-    n_labels: encoded.nLabels,
-    ...matrices,
-    ...cosines,
-  };
+  return { computed, interrupted, ...(measuring ? { plan: measuring.plan, phases: measuring.engine.phases.milliseconds } : {}) };
 }
 
 function checkOptions({ maxLength, batchTokens, threads, limit, date }: RunOptions): void {
   // Before the folder takes it into its identity.
   if (date !== undefined) parseDay(date);
-  for (const [name, value] of Object.entries({ "--max-length": maxLength, "--batch-tokens": batchTokens, "--threads": threads, "--limit": limit })) {
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) throw new LayergradError("usage", `${name} must be a whole number above 0, found ${value}.`);
-  }
+  checkCounts({ "--max-length": maxLength, "--batch-tokens": batchTokens, "--threads": threads, "--limit": limit });
 }

@@ -55,7 +55,6 @@ export interface EngineOptions {
   readonly saved: SavedSet;
 }
 
-
 type FloatTensor = Tensor<FloatArray>;
 type Feeds = Record<string, Tensor>;
 type Activations = Record<string, FloatTensor>;
@@ -120,7 +119,8 @@ export class Engine {
     checkTensors(source, family, spec);
     const block = buildBlock(family, spec);
     const tapped = chooseLinears(block, options.matrices);
-    if (tapped.length === 0) throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${options.matrices}.`);
+    if (tapped.length === 0)
+      throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${options.matrices}.`);
     const stages = { project: projectStage(block, tapped, options.saved), mix: mixStage(block, tapped, options.saved) };
     const { backend, weights } = options;
 
@@ -197,7 +197,8 @@ export class Engine {
   private layOut(rows: readonly TokenRow[]): PackLayout {
     const starts = [0];
     for (const { inputIds, row } of rows) {
-      if (inputIds.length > this.options.maxLength) throw new Error(`row ${row} has ${inputIds.length} tokens, more than maxLength ${this.options.maxLength}`);
+      if (inputIds.length > this.options.maxLength)
+        throw new Error(`row ${row} has ${inputIds.length} tokens, more than maxLength ${this.options.maxLength}`);
       starts.push(starts.at(-1)! + inputIds.length);
     }
     const positions = rows.flatMap((r) => Array.from(r.inputIds, (_, i) => i));
@@ -210,7 +211,9 @@ export class Engine {
       tables: { [tableInputs.positions]: indices(positions), [tableInputs.cos]: this.tables.cos, [tableInputs.sin]: this.tables.sin },
       masks: rows.map((r) => {
         const strips = stripRanges(r.inputIds.length).entries();
-        return Object.fromEntries([...strips].map(([i, s]) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows) }]));
+        return Object.fromEntries(
+          [...strips].map(([i, s]) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows) }]),
+        );
       }),
     };
   }
@@ -251,13 +254,21 @@ export class Engine {
     };
     for (const [r] of pack.rows.entries()) {
       const { backward } = await this.attentionFor(pack, r);
-      const inputs = sliceAll({ q: kept.q!, k: kept.k!, v: kept.v!, context: kept.context!, "ct.context": mixed["ct.context"] as FloatTensor }, pack, r);
+      const inputs = sliceAll(
+        { q: kept.q!, k: kept.k!, v: kept.v!, context: kept.context!, "ct.context": mixed["ct.context"] as FloatTensor },
+        pack,
+        r,
+      );
       const result = await backward.run({ ...inputs, ...pack.masks[r] });
       for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
     }
     const projected = await programs.projectVjp.run({ ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! });
     const pick = ({ taps }: Stage, outputs: Feeds): Factor[] =>
-      taps.map((tap) => ({ tap, delta: outputs[tap.delta] as FloatTensor, x: (outputs[tap.x] ?? { x, context: kept.context! }[tap.x]) as FloatTensor }));
+      taps.map((tap) => ({
+        tap,
+        delta: outputs[tap.delta] as FloatTensor,
+        x: (outputs[tap.x] ?? { x, context: kept.context! }[tap.x]) as FloatTensor,
+      }));
     return {
       ctInput: projected["ct.x"] as FloatTensor,
       factors: [...pick(this.stages.project, projected), ...pick(this.stages.mix, mixed)],
@@ -270,7 +281,12 @@ export class Engine {
     const labels = rows.flatMap(({ inputIds, labelStart }, r) => {
       const first = Math.max(labelStart, 1);
       const count = inputIds.length - first;
-      return Array.from({ length: Math.max(count, 0) }, (_, i) => ({ r, at: starts[r]! + first + i - 1, label: inputIds[first + i]!, weight: 1 / count }));
+      return Array.from({ length: Math.max(count, 0) }, (_, i) => ({
+        r,
+        at: starts[r]! + first + i - 1,
+        label: inputIds[first + i]!,
+        weight: 1 / count,
+      }));
     });
     const losses = rows.map((_, r) => (labels.some((l) => l.r === r) ? 0 : Number.NaN));
     const ct = this.zeros([tokens, hidden]);
@@ -284,7 +300,10 @@ export class Engine {
         ...this.headFeeds,
         x: states,
         labels: indices(chunk.map((l) => l.label)),
-        weights: this.real([chunk.length], Float64Array.from(chunk, (l) => l.weight)),
+        weights: this.real(
+          [chunk.length],
+          Float64Array.from(chunk, (l) => l.weight),
+        ),
       });
       const [loss, ctStates] = [result.loss!.data as FloatArray, result["ct.x"] as FloatTensor];
       for (const [i, { r, at, weight }] of chunk.entries()) {
@@ -399,9 +418,16 @@ export function checkTensors(source: ModelSource, family: Family, spec: ModelSpe
   for (let i = 0; i < spec.layers; i++) for (const [name, shape] of weights) expected.set(`model.layers.${i}.${name}`, shape);
   for (const [name, shape] of expected) {
     const found = source.tensors.get(name);
-    if (!found) throw new LayergradError("model", `The weights have no tensor ${name}, which a ${spec.family} model of config.json's sizes needs; the folder may be incomplete.`);
+    if (!found)
+      throw new LayergradError(
+        "model",
+        `The weights have no tensor ${name}, which a ${spec.family} model of config.json's sizes needs; the folder may be incomplete.`,
+      );
     if (found.shape.join() !== shape.join()) {
-      throw new LayergradError("model", `Tensor ${name} has shape [${found.shape}], but config.json implies [${shape}]; the files do not belong together.`);
+      throw new LayergradError(
+        "model",
+        `Tensor ${name} has shape [${found.shape}], but config.json implies [${shape}]; the files do not belong together.`,
+      );
     }
   }
 }

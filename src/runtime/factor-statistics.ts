@@ -86,7 +86,12 @@ export class FactorStatistics {
     this.programs.clear();
   }
 
-  private async run(phase: "grams" | "products", key: string, graph: () => Graph, feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  private async run(
+    phase: "grams" | "products",
+    key: string,
+    graph: () => Graph,
+    feeds: Readonly<Record<string, Tensor>>,
+  ): Promise<Record<string, Tensor>> {
     const program = this.programs.get(key) ?? this.backend.compile(graph());
     this.programs.set(key, program);
     const ready = await program;
@@ -142,7 +147,12 @@ function gramsGraph({ members, xs }: Layout): Graph {
     outputs[`sum.${name}`] = t.sum(exact, 1);
     if (withGram) outputs[`gram.${name}`] = t.matmul(exact, exact, { transB: true });
   };
-  for (const [x, width] of xs) measure(x, width, members.some((m) => m.x === x && m.tokensLeast));
+  for (const [x, width] of xs)
+    measure(
+      x,
+      width,
+      members.some((m) => m.x === x && m.tokensLeast),
+    );
   for (const { delta, shape, tokensLeast } of members) measure(delta, shape[0], tokensLeast);
   return { name: "grams", outputs };
 }
@@ -159,7 +169,8 @@ function productsGraph({ members }: Layout, wantGradients: boolean): Graph {
     const g = t.matmul(t.cast(input(delta, [n, outFeatures]), precision), t.cast(input(x, [n, inFeatures]), precision), { transA: true });
     outputs[`max.${delta}`] = t.max(g);
     outputs[`min.${delta}`] = t.min(g);
-    if (!tokensLeast) outputs[`gram.${delta}`] = outFeatures <= inFeatures ? t.matmul(g, g, { transB: true }) : t.matmul(g, g, { transA: true });
+    if (!tokensLeast)
+      outputs[`gram.${delta}`] = outFeatures <= inFeatures ? t.matmul(g, g, { transB: true }) : t.matmul(g, g, { transA: true });
     if (wantGradients) outputs[`gradient.${delta}`] = t.cast(g, "float32");
   }
   return { name: "products", outputs };

@@ -21,7 +21,10 @@ for (const [primitive, cases] of Object.entries(primitiveCases)) {
           const ct = input("ct", y.shape);
           const value = interpret({ name: "y", outputs }, feeds).y!;
           feeds.ct = { shape: value.shape, data: Float32Array.from(value.data as Float64Array, (_, i) => Math.sin(i + 1)) };
-          const gradients = differentiate([[y, ct]], names.map((n) => exprs[n]!));
+          const gradients = differentiate(
+            [[y, ct]],
+            names.map((n) => exprs[n]!),
+          );
           gradients.forEach((g, i) => Object.assign(outputs, { [`d_${names[i]}`]: g }));
         }
         const graph = { name: primitive, outputs };

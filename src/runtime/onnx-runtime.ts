@@ -45,7 +45,10 @@ class OrtProgram implements Program {
       inputs[name] = new OrtTensor(given.data, given.shape);
     }
     const results = await this.session.run(inputs).catch((cause: unknown) => {
-      if (/alloc/i.test(String(cause))) throw new LayergradError("resource", `There is not enough memory to run ${this.name}: lower --batch-tokens or --max-length.`, { cause });
+      if (/alloc/i.test(String(cause)))
+        throw new LayergradError("resource", `There is not enough memory to run ${this.name}: lower --batch-tokens or --max-length.`, {
+          cause,
+        });
       throw new Error(`onnxruntime failed in ${this.name}`, { cause });
     });
     return Object.fromEntries(Object.entries(results).map(([key, { dims, data }]) => [key, { shape: dims, data } as Tensor]));

@@ -39,9 +39,12 @@ function ladder(config: Readonly<Record<string, unknown>>, changes: Partial<Plan
 }
 
 describe("a plan", () => {
-  it.each(models)("of %s with all the memory it wants keeps every product, feeds the weights and packs rows to 1024 tokens", (_, config) => {
-    expect(planRun(request(config))).toMatchObject({ retention: "products", saved: "linears", weights: "fed", batchTokens: 1024 });
-  });
+  it.each(models)(
+    "of %s with all the memory it wants keeps every product, feeds the weights and packs rows to 1024 tokens",
+    (_, config) => {
+      expect(planRun(request(config))).toMatchObject({ retention: "products", saved: "linears", weights: "fed", batchTokens: 1024 });
+    },
+  );
 
   it.each(models)("of %s never takes more than it may, and what it takes is enough for it", (_, config) => {
     const plans = ladder(config);
@@ -76,7 +79,8 @@ describe("a plan", () => {
 });
 
 describe("the memory that a plan is thought to take", () => {
-  const memory = (config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}) => planRun(request(config, changes)).memory;
+  const memory = (config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}) =>
+    planRun(request(config, changes)).memory;
 
   it.each(models)("of %s is at least that of its weights and embeddings", (_, config) => {
     const { spec } = readModel(config);
@@ -108,16 +112,22 @@ describe("a refusal", () => {
   it.each(models)("of %s names the least memory that would do: with it there is a plan, with 0.1 GB less there is none", (_, config) => {
     const error = refusalOf(() => planRun(request(config, { memory: 1e8 })));
     expect(error.kind).toBe("resource");
-    expect(error.message).toMatch(/^This run needs at least \d+\.\d GB of memory and may use 0\.1 GB: give it more with --memory, or shorten the longest row \(700 tokens\) with --max-length\.$/);
+    expect(error.message).toMatch(
+      /^This run needs at least \d+\.\d GB of memory and may use 0\.1 GB: give it more with --memory, or shorten the longest row \(700 tokens\) with --max-length\.$/,
+    );
     const least = Number(/at least (\d+\.\d) GB/.exec(error.message)![1]) * 1e9;
     const plan = planRun(request(config, { memory: least }));
     expect(plan.memory).toBeLessThanOrEqual(least);
-    expect(refusalOf(() => planRun(request(config, { memory: least - 1e8 }))).message).toBe(error.message.replace("0.1 GB", gigabytes(least - 1e8)));
+    expect(refusalOf(() => planRun(request(config, { memory: least - 1e8 }))).message).toBe(
+      error.message.replace("0.1 GB", gigabytes(least - 1e8)),
+    );
   });
 
   it("names what `inspect` calls the least, which depends on the block and the longest row alone", () => {
     const asked = request(realConfigs.qwen2);
-    expect(refusalOf(() => planRun({ ...asked, memory: 1 })).message).toContain(gigabytes(leastMemory(asked, buildBlock(asked.family, asked.spec))));
+    expect(refusalOf(() => planRun({ ...asked, memory: 1 })).message).toContain(
+      gigabytes(leastMemory(asked, buildBlock(asked.family, asked.spec))),
+    );
   });
 
   it("names the least with the user's own token budget, where one is given", () => {

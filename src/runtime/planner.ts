@@ -90,7 +90,12 @@ export function planRun(request: PlanRequest): Plan {
   );
 }
 
-const planOf = ({ logits, ...tier }: (typeof TIERS)[number], { vocabulary }: ModelSpec, weights: WeightMode, batchTokens: number): Omit<Plan, "memory"> => ({
+const planOf = (
+  { logits, ...tier }: (typeof TIERS)[number],
+  { vocabulary }: ModelSpec,
+  weights: WeightMode,
+  batchTokens: number,
+): Omit<Plan, "memory"> => ({
   ...tier,
   weights,
   batchTokens,

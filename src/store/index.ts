@@ -18,7 +18,6 @@ export {
   contentHash,
   type GradientRecord,
   type MatrixKey,
-  type MatrixStatistics,
   matrixKey,
   type Projection,
   parseMatrixKey,
@@ -28,4 +27,12 @@ export {
   serialise,
 } from "./record.ts";
 export { type OpenRunOptions, type RunDescription, RunFolder, readManifest, runFiles } from "./records.ts";
-export { MAX_LINE_BYTES, type ReadMatrix, type ReadRecord, type ReadRecordsOptions, readRecords } from "./records-reader.ts";
+export {
+  MAX_LINE_BYTES,
+  type ReadMatrix,
+  type ReadRecord,
+  type ReadRecordsOptions,
+  type ReadStatistics,
+  readRecords,
+} from "./records-reader.ts";
+export type { MatrixStatistics } from "../spectra/matrix-statistics.ts";

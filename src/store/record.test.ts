@@ -30,7 +30,7 @@ describe("serialise", () => {
       (r) => Object.assign(r[matrixKey(0, "q")]!, { S_max: Number.POSITIVE_INFINITY }),
       "model.layers.0.self_attn.q_proj.weight.S_max is Infinity",
     ],
-    ["a singular value", (r) => r[matrixKey(0, "q")]!.S_list!.push(Number.NaN), "S_list.2 is NaN"],
+    ["a singular value", (r) => Object.assign(r[matrixKey(0, "q")]!, { S_list: [1, 0.5, Number.NaN] }), "S_list.2 is NaN"],
     [
       "a cosine",
       (r) => Object.assign(r, { cosine_adjacent: { v_proj: [1, Number.NEGATIVE_INFINITY] } }),

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
 
 /** The version of what a record means. It is part of a run's identity: a folder never mixes two. */
 export const SCHEMA_VERSION = 1;
@@ -18,30 +19,6 @@ export function matrixKey(layer: number, projection: Projection): MatrixKey {
 export function parseMatrixKey(key: string): { layer: number; module: string } | undefined {
   const match = /^model\.layers\.(0|[1-9]\d{0,5})\.(.+)\.weight$/.exec(key);
   return match ? { layer: Number(match[1]), module: match[2]! } : undefined;
-}
-
-/** Statistics of one gradient matrix G, in gradient units unless said otherwise. σ are its singular values. */
-export interface MatrixStatistics {
-  /** Mean of G's entries. */
-  M_mean: number;
-  M_max: number;
-  M_min: number;
-  /** ‖G‖_F = √Σσ². */
-  frobenius_norm: number;
-  /** Nuclear norm Σσ. */
-  S_sum: number;
-  /** σ₁. */
-  S_max: number;
-  /** The least of the min(out, in) singular values. */
-  S_min: number;
-  /** exp(−Σ p ln p), p = σ/Σσ; unitless, null where Σσ < 1e-12. */
-  effective_rank?: number | null;
-  /** Σσ²/σ₁²; unitless, null where σ₁ = 0. */
-  stable_rank?: number | null;
-  /** #{σ > max(out, in)·2⁻²³·σ₁}. */
-  rank?: number;
-  /** All min(out, in) singular values, descending (only with the spectrum option). */
-  S_list?: number[];
 }
 
 /** Cosine similarities of gradients within a layer and between neighbours: dot / (norm·norm + 1e-9), null where undefined. */

@@ -3,7 +3,8 @@ import { promisify } from "node:util";
 import { LayergradError } from "../errors.ts";
 import { fsReason } from "../io/fs-reason.ts";
 import { parsePythonJson } from "../io/python-json.ts";
-import { type CosineStatistics, type MatrixStatistics, parseMatrixKey } from "./record.ts";
+import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
+import { type CosineStatistics, parseMatrixKey } from "./record.ts";
 
 /** Longest line read, in bytes. With all singular values a row of the largest model has some 20 MB. */
 export const MAX_LINE_BYTES = 256_000_000;
@@ -92,12 +93,16 @@ export interface ReadRecord extends CosineStatistics {
   line: number;
 }
 
+/** The reference's own seven statistics, and those of ours that the file has. */
+export type ReadStatistics = Pick<MatrixStatistics, "M_mean" | "M_max" | "M_min" | "frobenius_norm" | "S_sum" | "S_max" | "S_min"> &
+  Partial<MatrixStatistics>;
+
 /** Statistics of one matrix of a record. */
 export interface ReadMatrix {
   layer: number;
   /** `self_attn.q_proj`, … */
   module: string;
-  statistics: MatrixStatistics;
+  statistics: ReadStatistics;
 }
 
 /** Options of {@link readRecords}. */
@@ -174,7 +179,7 @@ function toRecord(value: unknown, line: number, fail: (what: string) => Layergra
     if (list !== undefined && !(Array.isArray(list) && list.every((sigma) => typeof sigma === "number"))) {
       throw fail(`${key}.S_list is ${show(list)}, expected an array of numbers.`);
     }
-    record.matrices.push({ ...parsed, statistics: entry as unknown as MatrixStatistics });
+    record.matrices.push({ ...parsed, statistics: entry as unknown as ReadStatistics });
   }
   return record;
 }

@@ -31,7 +31,18 @@ const description: RunDescription = {
   options: { threads: 2 },
   versions: { layergrad: "0" },
 };
-const statistics = { M_mean: 0, M_max: 1, M_min: -1, frobenius_norm: 1, S_sum: 2, S_max: 1, S_min: 0 };
+const statistics = {
+  M_mean: 0,
+  M_max: 1,
+  M_min: -1,
+  frobenius_norm: 1,
+  S_sum: 2,
+  S_max: 1,
+  S_min: 0,
+  effective_rank: 2,
+  stable_rank: 1,
+  rank: 2,
+};
 const record = (row: number): GradientRecord => {
   const fields: GradientRecord = {
     instruction: `i${row}`,

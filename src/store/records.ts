@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync, readSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { LayergradError } from "../errors.ts";
+import { localDay } from "../text/strftime.ts";
 import { fsCode } from "../io/fs-reason.ts";
 import { LineFile, makeFolder, outputError, syncFolder, writeFileAtomically } from "./files.ts";
 import { Lock } from "./lock.ts";
@@ -309,7 +310,7 @@ function refuseStrangers(folder: string): void {
 }
 
 function resolveIdentity(folder: string, request: IdentityRequest, recorded: Identity | undefined, now: Date): Identity {
-  const identity: Identity = { ...request, date: request.date ?? recorded?.date ?? localDate(now) };
+  const identity: Identity = { ...request, date: request.date ?? recorded?.date ?? localDay(now) };
   if (!recorded) return identity;
   const differences = identityDifferences({ ...recorded }, { ...identity });
   if (differences.length > 0) {
@@ -320,12 +321,6 @@ function resolveIdentity(folder: string, request: IdentityRequest, recorded: Ide
     );
   }
   return identity;
-}
-
-/** Local, as Python's `datetime.now()` in a template's clock. */
-function localDate(now: Date): string {
-  const two = (n: number): string => String(n).padStart(2, "0");
-  return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
 }
 
 /** Gives sessions that never ended the end they had: killed, with the rows that they left behind. */

@@ -25,7 +25,14 @@ describe("shapes follow from the arguments", () => {
 
   it("a reshape, slice, pad or cast that changes nothing is its argument itself", () => {
     const a = x("a", [T, 4]);
-    for (const same of [t.reshape(a, [T, 4]), t.slice(a, 0, 0, null), t.slice(a, 1, 0, 4), t.pad(a, 0, 0, T), t.cast(a, "float32"), t.concat([a], 0)]) {
+    for (const same of [
+      t.reshape(a, [T, 4]),
+      t.slice(a, 0, 0, null),
+      t.slice(a, 1, 0, 4),
+      t.pad(a, 0, 0, T),
+      t.cast(a, "float32"),
+      t.concat([a], 0),
+    ]) {
       expect(same).toBe(a);
     }
   });
@@ -33,31 +40,81 @@ describe("shapes follow from the arguments", () => {
 
 describe("a shape that does not fit is refused with the operation, the types and the inputs' names", () => {
   it.each<[string, () => t.Expr, string]>([
-    ["linear", () => t.linear("q_proj", x("x", [T, 4]), x("w", [8, 6])), "linear q_proj: inner dimensions differ, float32[T,4] (x) · float32[8,6] (w)"],
-    ["linear's bias", () => t.linear("q_proj", x("x", [T, 4]), x("w", [8, 4]), x("b", [4])), "linear q_proj: the bias does not fit, float32[8,4] (w) · float32[4] (b)"],
+    [
+      "linear",
+      () => t.linear("q_proj", x("x", [T, 4]), x("w", [8, 6])),
+      "linear q_proj: inner dimensions differ, float32[T,4] (x) · float32[8,6] (w)",
+    ],
+    [
+      "linear's bias",
+      () => t.linear("q_proj", x("x", [T, 4]), x("w", [8, 4]), x("b", [4])),
+      "linear q_proj: the bias does not fit, float32[8,4] (w) · float32[4] (b)",
+    ],
     ["matmul", () => t.matmul(x("a", [4, 8]), x("b", [6, 8])), "matmul: inner dimensions differ, float32[4,8] (a) · float32[6,8] (b)"],
-    ["matmul of two symbols", () => t.matmul(x("a", [2, T]), x("b", [dim("T", 1), 2])), "matmul: inner dimensions differ, float32[2,T] (a) · float32[T+1,2] (b)"],
-    ["matmul's batch", () => t.matmul(x("a", [2, 4, 8]), x("b", [3, 8, 4])), "matmul: leading dimensions do not broadcast, float32[2,4,8] (a) · float32[3,8,4] (b)"],
-    ["matmul of a vector", () => t.matmul(x("a", [4]), x("b", [4, 4])), "matmul: needs two matrices of one type, float32[4] (a) · float32[4,4] (b)"],
-    ["matmul of two types", () => t.matmul(x("a", [4, 4]), x("b", [4, 4], "float64")), "matmul: needs two matrices of one type, float32[4,4] (a) · float64[4,4] (b)"],
+    [
+      "matmul of two symbols",
+      () => t.matmul(x("a", [2, T]), x("b", [dim("T", 1), 2])),
+      "matmul: inner dimensions differ, float32[2,T] (a) · float32[T+1,2] (b)",
+    ],
+    [
+      "matmul's batch",
+      () => t.matmul(x("a", [2, 4, 8]), x("b", [3, 8, 4])),
+      "matmul: leading dimensions do not broadcast, float32[2,4,8] (a) · float32[3,8,4] (b)",
+    ],
+    [
+      "matmul of a vector",
+      () => t.matmul(x("a", [4]), x("b", [4, 4])),
+      "matmul: needs two matrices of one type, float32[4] (a) · float32[4,4] (b)",
+    ],
+    [
+      "matmul of two types",
+      () => t.matmul(x("a", [4, 4]), x("b", [4, 4], "float64")),
+      "matmul: needs two matrices of one type, float32[4,4] (a) · float64[4,4] (b)",
+    ],
     ["add", () => t.add(x("a", [T, 4]), x("b", [T, 3])), "add: shapes do not broadcast, float32[T,4] (a) · float32[T,3] (b)"],
     ["mul of two types", () => t.mul(x("a", [4]), x("b", [4], "float64")), "mul: types differ, float32[4] (a) · float64[4] (b)"],
-    ["rmsNorm", () => t.rmsNorm(x("h", [T, 4]), x("norm.weight", [5]), 1e-6), "rmsNorm: the weight does not fit, float32[T,4] (h) · float32[5] (norm.weight)"],
-    ["rope's heads", () => t.rope(x("q", [T, 24]), x("p", [T], "int64"), x("cos", [9, 4]), x("sin", [9, 4]), 4), "rope: 4 heads do not fit, float32[T,24] (q) · float32[9,4] (cos)"],
-    ["rope's positions", () => t.rope(x("q", [T, 8]), x("p", [T]), x("cos", [9, 4]), x("sin", [9, 4]), 1), "rope: bad positions or tables, float32[T] (p)"],
-    ["crossEntropy", () => t.crossEntropy(x("logits", [T, 9]), x("labels", [3], "int64")), "crossEntropy: labels do not fit, float32[T,9] (logits) · int64[3] (labels)"],
-    ["attendTo", () => t.attendTo(x("s", [2, 4, 4]), x("v", [2, 5, 8])), "inner dimensions differ, float32[2,4,4] (s) · float32[2,5,8] (v)"],
+    [
+      "rmsNorm",
+      () => t.rmsNorm(x("h", [T, 4]), x("norm.weight", [5]), 1e-6),
+      "rmsNorm: the weight does not fit, float32[T,4] (h) · float32[5] (norm.weight)",
+    ],
+    [
+      "rope's heads",
+      () => t.rope(x("q", [T, 24]), x("p", [T], "int64"), x("cos", [9, 4]), x("sin", [9, 4]), 4),
+      "rope: 4 heads do not fit, float32[T,24] (q) · float32[9,4] (cos)",
+    ],
+    [
+      "rope's positions",
+      () => t.rope(x("q", [T, 8]), x("p", [T]), x("cos", [9, 4]), x("sin", [9, 4]), 1),
+      "rope: bad positions or tables, float32[T] (p)",
+    ],
+    [
+      "crossEntropy",
+      () => t.crossEntropy(x("logits", [T, 9]), x("labels", [3], "int64")),
+      "crossEntropy: labels do not fit, float32[T,9] (logits) · int64[3] (labels)",
+    ],
+    [
+      "attendTo",
+      () => t.attendTo(x("s", [2, 4, 4]), x("v", [2, 5, 8])),
+      "inner dimensions differ, float32[2,4,4] (s) · float32[2,5,8] (v)",
+    ],
     ["transpose", () => t.transpose(x("a", [2, T]), [0, 0]), "transpose: [0,0] is no permutation of the axes, float32[2,T] (a)"],
     ["reshape's size", () => t.reshape(x("a", [T, 12]), [T, 5]), "reshape: cannot become [T,5], float32[T,12] (a)"],
     ["reshape's symbol", () => t.reshape(x("a", [T, 12]), [dim("U"), 12]), "reshape: cannot become [U,12], float32[T,12] (a)"],
     ["slice's axis", () => t.slice(x("a", [T, 4]), 2, 0, 1), "slice: has no axis 2, float32[T,4] (a)"],
     ["slice's range", () => t.slice(x("a", [T, 4]), 1, 2, 5), "slice: [2, 5) is out of range, float32[T,4] (a)"],
     ["pad's total", () => t.pad(x("a", [T, 4]), 0, 1, 9), "pad: cannot be padded to a fixed size, float32[T,4] (a)"],
-    ["concat", () => t.concat([x("a", [T, 4]), x("b", [dim("U"), 4])], 0), "concat: two symbolic parts, float32[T,4] (a) · float32[U,4] (b)"],
+    [
+      "concat",
+      () => t.concat([x("a", [T, 4]), x("b", [dim("U"), 4])], 0),
+      "concat: two symbolic parts, float32[T,4] (a) · float32[U,4] (b)",
+    ],
   ])("%s", (_, build, message) => expect(build).toThrow(message));
 
   it("an expression that is no input is shown by its type alone", () => {
-    expect(() => t.matmul(t.silu(x("a", [4, 8])), x("b", [6, 8]))).toThrow("matmul: inner dimensions differ, float32[4,8] · float32[6,8] (b)");
+    expect(() => t.matmul(t.silu(x("a", [4, 8])), x("b", [6, 8]))).toThrow(
+      "matmul: inner dimensions differ, float32[4,8] · float32[6,8] (b)",
+    );
   });
 });
 

@@ -94,7 +94,8 @@ export const input = (name: string, shape: Shape, dtype: DType = "float32"): Exp
 export const constant = (value: number, dtype: DType = "float32"): Expr => node("constant", [], { value }, [], dtype);
 
 export function linear(name: string, x: Expr, w: Expr, bias?: Expr): Expr {
-  if (x.shape.length !== 2 || w.shape.length !== 2 || !sameDim(x.shape[1]!, w.shape[1]!)) fail(`linear ${name}`, "inner dimensions differ", x, w);
+  if (x.shape.length !== 2 || w.shape.length !== 2 || !sameDim(x.shape[1]!, w.shape[1]!))
+    fail(`linear ${name}`, "inner dimensions differ", x, w);
   if (bias && !(bias.shape.length === 1 && sameDim(bias.shape[0]!, w.shape[0]!))) fail(`linear ${name}`, "the bias does not fit", w, bias);
   return node("linear", bias ? [x, w, bias] : [x, w], { name }, [x.shape[0]!, w.shape[0]!], x.dtype);
 }
@@ -132,7 +133,8 @@ export const inverseRms = (x: Expr, eps: number): Expr => node("inverseRms", [x]
 
 export function rope(x: Expr, positions: Expr, cos: Expr, sin: Expr, heads: number): Expr {
   const half = cos.shape[1];
-  if (x.shape.length !== 2 || typeof half !== "number" || x.shape[1] !== heads * half * 2) fail("rope", `${heads} heads do not fit`, x, cos);
+  if (x.shape.length !== 2 || typeof half !== "number" || x.shape[1] !== heads * half * 2)
+    fail("rope", `${heads} heads do not fit`, x, cos);
   if (positions.dtype !== "int64" || !sameShape(cos.shape, sin.shape)) fail("rope", "bad positions or tables", positions, cos, sin);
   return node("rope", [x, positions, cos, sin], { heads }, x.shape, x.dtype);
 }
@@ -145,7 +147,8 @@ export function attendTo(scores: Expr, v: Expr): Expr {
 }
 
 export function crossEntropy(logits: Expr, labels: Expr): Expr {
-  if (logits.shape.length !== 2 || labels.dtype !== "int64" || !sameShape(labels.shape, [logits.shape[0]!])) fail("crossEntropy", "labels do not fit", logits, labels);
+  if (logits.shape.length !== 2 || labels.dtype !== "int64" || !sameShape(labels.shape, [logits.shape[0]!]))
+    fail("crossEntropy", "labels do not fit", logits, labels);
   return node("crossEntropy", [logits, labels], {}, labels.shape, logits.dtype);
 }
 
@@ -176,7 +179,8 @@ export function slice(x: Expr, axis: number, start: number, end: number | null):
   const size = x.shape[axis] ?? fail("slice", `has no axis ${axis}`, x);
   if (start === 0 && (end === null || end === size)) return x;
   const length = end === null ? shift(size, -start) : end - start;
-  if (typeof length === "number" && (length < 0 || (typeof size === "number" && start + length > size))) fail("slice", `[${start}, ${end}) is out of range`, x);
+  if (typeof length === "number" && (length < 0 || (typeof size === "number" && start + length > size)))
+    fail("slice", `[${start}, ${end}) is out of range`, x);
   return node("slice", [x], { axis, start, end }, x.shape.with(axis, length), x.dtype);
 }
 
@@ -184,7 +188,8 @@ export function slice(x: Expr, axis: number, start: number, end: number | null):
 export function pad(x: Expr, axis: number, before: number, total: Dim): Expr {
   const size = x.shape[axis] ?? fail("pad", `has no axis ${axis}`, x);
   if (before === 0 && sameDim(size, total)) return x;
-  const after = typeof size === "number" ? shift(total, -before - size) : typeof total === "number" ? null : total.plus - size.plus - before;
+  const after =
+    typeof size === "number" ? shift(total, -before - size) : typeof total === "number" ? null : total.plus - size.plus - before;
   if (after === null) return fail("pad", "cannot be padded to a fixed size", x);
   return node("pad", [x], { axis, before, after }, x.shape.with(axis, total), x.dtype);
 }

@@ -24,7 +24,8 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 /** `a + by`, for a size or a symbol. */
 export const shift = (a: Dim, by: number): Dim => (typeof a === "number" ? a + by : dim(a.symbol, a.plus + by));
 
-export const printDim = (d: Dim): string => (typeof d === "number" ? `${d}` : d.plus === 0 ? d.symbol : `${d.symbol}${d.plus < 0 ? "" : "+"}${d.plus}`);
+export const printDim = (d: Dim): string =>
+  typeof d === "number" ? `${d}` : d.plus === 0 ? d.symbol : `${d.symbol}${d.plus < 0 ? "" : "+"}${d.plus}`;
 
 /** `[2,T,64]` */
 export const printShape = (shape: Shape): string => `[${shape.map(printDim).join(",")}]`;

@@ -70,3 +70,8 @@ export function strftime(format: string, date: string): string {
     return bare ? field.replace(/^[0 ]+(?=\d)/, "") : field;
   });
 }
+
+/** The day of a moment as a clock on the wall shows it, `YYYY-MM-DD`: local, as Python's `datetime.now()` in a template is. */
+export function localDay(now: Date): string {
+  return [now.getFullYear(), now.getMonth() + 1, now.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}

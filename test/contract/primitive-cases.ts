@@ -20,7 +20,11 @@ export const symbols: ReadonlyMap<string, number> = new Map([
 const T = dim("T");
 const m = dim("m");
 
-const one = (title: string, shape: Shape, build: (x: Expr) => Expr): PrimitiveCase => ({ title, inputs: { x: shape }, build: ({ x }) => build(x!) });
+const one = (title: string, shape: Shape, build: (x: Expr) => Expr): PrimitiveCase => ({
+  title,
+  inputs: { x: shape },
+  build: ({ x }) => build(x!),
+});
 const two = (title: string, a: Shape, b: Shape, build: (a: Expr, b: Expr) => Expr): PrimitiveCase => ({
   title,
   inputs: { a, b },
@@ -75,7 +79,12 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
     },
   ],
   subtractOneHot: [
-    { title: "per row", inputs: { x: [T, 7] }, indices: { labels: [0, 6, 3, 3, 1] }, build: ({ x, labels }) => t.subtractOneHot(x!, labels!) },
+    {
+      title: "per row",
+      inputs: { x: [T, 7] },
+      indices: { labels: [0, 6, 3, 3, 1] },
+      build: ({ x, labels }) => t.subtractOneHot(x!, labels!),
+    },
   ],
   transpose: [one("of four axes", [T, 2, 3, 4], (x) => t.transpose(x, [1, 2, 0, 3]))],
   reshape: [one("splits the last axis", [T, 12], (x) => t.reshape(x, [T, 2, 6]))],

@@ -22,7 +22,10 @@ const trainedRounding: Tolerances = { ...tinyTolerances, loss: 1e-5 };
 
 async function fixture(name: string): Promise<{ model: Model; rows: TokenRow[] }> {
   const expected = ["basic", "edge"].flatMap((set) => readExpected(expectedPath(name, "base", set))).filter((e) => e.status === "ok");
-  return { model: await openModel(fixtureModel(name)), rows: expected.map((e, row) => ({ row, inputIds: e.input_ids, labelStart: e.label_start })) };
+  return {
+    model: await openModel(fixtureModel(name)),
+    rows: expected.map((e, row) => ({ row, inputIds: e.input_ids, labelStart: e.label_start })),
+  };
 }
 
 /** Short and long rows of the miniature, whose trained weights have outliers that random ones lack. */

@@ -24,7 +24,8 @@ export function readLlamaSizes(config: ConfigReader, family: string): Omit<Model
   const keyValueHeads = config.integer("num_key_value_heads", heads, 1024);
   const hidden = config.integer("hidden_size");
   if (heads % keyValueHeads !== 0) config.refuse(`num_attention_heads ${heads} is not a multiple of num_key_value_heads ${keyValueHeads}`);
-  if (!config.has("head_dim") && hidden % heads !== 0) config.refuse(`hidden_size ${hidden} is not a multiple of num_attention_heads ${heads}`);
+  if (!config.has("head_dim") && hidden % heads !== 0)
+    config.refuse(`hidden_size ${hidden} is not a multiple of num_attention_heads ${heads}`);
   const headDim = config.integer("head_dim", hidden / heads, 4096);
   if (headDim % 2 !== 0) config.refuse(`head_dim must be even for rotary embeddings, found ${headDim}`);
   return {

@@ -1,0 +1,114 @@
+import { availableParallelism } from "node:os";
+import { LayergradError } from "../errors.ts";
+import type { MatrixChoice } from "../models/block.ts";
+import { Engine, type WeightMode } from "../runtime/engine.ts";
+import { onnxRuntime } from "../runtime/onnx-runtime.ts";
+import { packRows } from "../runtime/packing.ts";
+import { type Plan, planRun } from "../runtime/planner.ts";
+import type { RowStatistics } from "../runtime/row-statistics.ts";
+import { SpectrumPool } from "../runtime/spectrum-pool.ts";
+import type { GradientRecord, SkippedRow } from "../store/index.ts";
+import type { EncodedRow } from "../text/encode-row.ts";
+import type { PromptMode } from "../text/prompt.ts";
+import { type Row, userText } from "../text/row.ts";
+import type { Model } from "./open-model.ts";
+
+/** How rows are measured, whether they come from a file or from memory. */
+export interface MeasureOptions {
+  /** How instruction and response are joined; default `base`. */
+  readonly mode?: PromptMode | undefined;
+  /** Longest row in tokens, default 1024; what is longer is cut on the right. */
+  readonly maxLength?: number | undefined;
+  /** Which weight matrices, default `reference`. */
+  readonly matrices?: MatrixChoice | undefined;
+  /** Record every singular value. */
+  readonly spectrum?: boolean | undefined;
+  /** Record similarities of gradients within and between layers. */
+  readonly cosines?: boolean | undefined;
+  /** Drop the second BOS that a template's own BOS causes. */
+  readonly singleBos?: boolean | undefined;
+  /** The date a template's clock shows, `YYYY-MM-DD`; default today, for a run the day of the folder's first call. */
+  readonly date?: string | undefined;
+  /** Most tokens in one pack; default by the plan. */
+  readonly batchTokens?: number | undefined;
+  /** Threads; default the machine's cores. */
+  readonly threads?: number | undefined;
+  /** Bytes the process may take; default nine tenths of what is available. */
+  readonly memory?: number | undefined;
+  /** How weights reach the runtime; default by the plan. */
+  readonly weights?: WeightMode | undefined;
+  /** Ends the work cleanly: what is finished is kept. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Refuses counts that are none. */
+export function checkCounts(counts: Readonly<Record<string, number | undefined>>): void {
+  for (const [name, value] of Object.entries(counts)) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
+      throw new LayergradError("usage", `${name} must be a whole number above 0, found ${value}.`);
+    }
+  }
+}
+
+/** An engine with its solver, planned for a set of rows. */
+export interface Measuring {
+  readonly plan: Plan;
+  readonly engine: Engine;
+  /** The rows in packs, in their order. */
+  readonly packs: readonly (readonly EncodedRow[])[];
+  close(): Promise<void>;
+}
+
+/**
+ * Plans for the rows, reads the weights and starts the threads. Rows without labels must have been left out.
+ *
+ * @throws {LayergradError} `resource` where memory is short, `model` where a weight cannot be read.
+ */
+export async function openMeasuring(
+  { family, spec, checkpoint }: Model,
+  rows: readonly EncodedRow[],
+  options: MeasureOptions,
+): Promise<Measuring> {
+  const { matrices = "reference", spectrum = false, cosines = false, batchTokens, weights, signal } = options;
+  const threads = options.threads ?? availableParallelism();
+  const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
+  const memory = options.memory ?? 0.9 * process.availableMemory();
+  const plan = planRun({ family, spec, matrices, cosines, longestRow, memory, batchTokens, weights });
+  const solver = new SpectrumPool(threads);
+  try {
+    const settings = { backend: onnxRuntime({ threads }), solver, matrices, spectrum, cosines, maxLength: longestRow, ...plan };
+    const engine = await Engine.open(checkpoint, settings, () => signal?.throwIfAborted());
+    const close = async (): Promise<void> => {
+      await engine.close();
+      await solver.close();
+    };
+    return { plan, engine, packs: packRows(rows, plan.batchTokens), close };
+  } catch (error) {
+    await solver.close();
+    throw error;
+  }
+}
+
+/** A row as records tell it from others. */
+export const contentOf = (row: Row): { instruction: string; output: string } => ({ instruction: userText(row), output: row.output });
+
+/** One line of skipped.jsonl. */
+export const skippedRow = (row: Row, { row: index, inputIds, labelStart }: EncodedRow, reason: string): SkippedRow => ({
+  row: index,
+  ...contentOf(row),
+  reason,
+  n_tokens: inputIds.length,
+  label_start: labelStart,
+});
+
+/** One line of records.jsonl. */
+export const gradientRecord = (row: Row, encoded: EncodedRow, { loss, matrices, cosines }: RowStatistics): GradientRecord => ({
+  ...contentOf(row),
+  loss,
+  row: encoded.row,
+  n_tokens: encoded.inputIds.length,
+  label_start: encoded.labelStart,
+  n_labels: encoded.nLabels,
+  ...matrices,
+  ...cosines,
+});
