@@ -91,6 +91,9 @@ describe("a condition's curve", () => {
     expect(meanCurve([[2, 7]])).toEqual([2, 7]);
     expect(meanCurve([])).toEqual([]);
   });
+  it("is refused for rows of different depths, which are of different models", () => {
+    expect(() => meanCurve([[1, 2], [3, 4], [5]])).toThrow("rows[2] has 1 layers, rows[0] has 2");
+  });
   it("has as its mean the mean of the rows' means", () => {
     const rows = Array.from({ length: 9 }, (_, r) => Array.from({ length: 12 }, (_, i) => Math.cos(3 * r + i)));
     expect(mean(meanCurve(rows))).toBeCloseTo(mean(rows.map((row) => mean(row)!))!, 14);

@@ -10,7 +10,6 @@ const request = (config: Readonly<Record<string, unknown>>, changes: Partial<Pla
   matrices: "reference",
   cosines: false,
   longestRow: 700,
-  totalTokens: 50_000,
   memory: Number.POSITIVE_INFINITY,
   ...changes,
 });
