@@ -50,10 +50,14 @@ export async function refused(status: number, ...args: readonly string[]): Promi
   expect(ended, ended.stderr).toMatchObject({ status, stdout: "" });
   expect(ended.stderr).not.toMatch(/^\s+at /m);
   expect(ended.stderr).not.toContain("bug");
-  const lines = ended.stderr.trimEnd().split("\n");
-  // Progress may come first; the last line is the sentence.
-  const sentence = lines.filter((line) => line !== "(--help shows the options)").at(-1)!;
-  expect(sentence).toMatch(/^(layergrad|error): .+\.$/);
+  const lines = ended.stderr
+    .trimEnd()
+    .split("\n")
+    .filter((line) => line !== "(--help shows the options)");
+  expect(lines.length, ended.stderr).toBe(1);
+  const sentence = lines[0]!;
+  // The option parser's own messages end without a full stop.
+  expect(sentence).toMatch(/^(layergrad: .+\.|error: .+)$/);
   return sentence;
 }
 

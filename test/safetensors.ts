@@ -12,7 +12,10 @@ export interface NamedTensor {
 export function namedTensors(path: string): Map<string, NamedTensor> {
   const bytes = readFileSync(path);
   const length = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  const header = JSON.parse(bytes.toString("utf8", 8, 8 + length)) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
   return new Map(
     Object.entries(header)
       .filter(([name]) => name !== "__metadata__")

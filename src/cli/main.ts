@@ -13,13 +13,12 @@ const { version } = createRequire(import.meta.url)("../../package.json") as { ve
 const program = new Command("layergrad")
   .description("Layer-wise gradient statistics of language models: what training on a row would do to each layer.")
   .version(version)
-  .showHelpAfterError("(--help shows the options)")
   .addCommand(runCommand())
   .addCommand(tokensCommand())
   .addCommand(inspectCommand())
   .addCommand(demoCommand());
 
-for (const command of [program, ...program.commands]) command.exitOverride();
+for (const command of [program, ...program.commands]) command.exitOverride().showHelpAfterError("(--help shows the options)");
 
 // A reader that has seen enough (`| head`) is no error.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

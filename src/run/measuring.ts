@@ -68,12 +68,14 @@ export async function openMeasuring(
   { family, spec, checkpoint }: Model,
   rows: readonly EncodedRow[],
   options: MeasureOptions,
+  note: (message: string) => void = () => {},
 ): Promise<Measuring> {
   const { matrices = "reference", spectrum = false, cosines = false, batchTokens, weights, signal } = options;
   const threads = options.threads ?? availableParallelism();
   const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
   const memory = options.memory ?? 0.9 * process.availableMemory();
   const plan = planRun({ family, spec, matrices, cosines, longestRow, memory, batchTokens, weights });
+  note(`loading ${spec.layers} layers of ${checkpoint.folder}`);
   const solver = new SpectrumPool(threads);
   try {
     const settings = { backend: onnxRuntime({ threads }), solver, matrices, spectrum, cosines, maxLength: longestRow, ...plan };

@@ -187,8 +187,7 @@ async function computeRows(
   let measuring: Measuring | undefined;
   let interrupted = false;
   try {
-    watch.note?.(`loading ${model.spec.layers} layers of ${model.checkpoint.folder}`);
-    measuring = await openMeasuring(model, rows, options);
+    measuring = await openMeasuring(model, rows, options, watch.note);
     const { engine } = measuring;
     // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
     const packs = measuring.packs.filter((pack) => pack.some(isOpen));

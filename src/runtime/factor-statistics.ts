@@ -29,7 +29,7 @@ export interface GradientMeasure {
   readonly mean: number;
   readonly max: number;
   readonly min: number;
-  /** False where a factor has an entry that is not finite: nothing else then holds. */
+  /** False where an entry of the gradient is not finite: nothing else then holds. */
   readonly finite: boolean;
   /** The first min(n, out, in) singular values, descending; the rest are exact zeros. */
   readonly sigma: Promise<Float64Array>;
@@ -67,14 +67,16 @@ export class FactorStatistics {
     return layout.members.map(({ name, x, delta, shape }, i) => {
       const [outFeatures, inFeatures] = shape;
       const total = dot(real(grams[`sum.${x}`]), real(grams[`sum.${delta}`]));
-      const finite = Number.isFinite(total);
+      const max = extreme(products[`max.${delta}`]!, Math.max);
+      const min = extreme(products[`min.${delta}`]!, Math.min);
       return {
         name,
         shape,
         mean: total / (outFeatures * inFeatures),
-        max: extreme(products[`max.${delta}`]!, Math.max),
-        min: extreme(products[`min.${delta}`]!, Math.min),
-        finite,
+        max,
+        min,
+        // A float32 product can overflow where the float64 sum does not.
+        finite: [total, max, min].every(Number.isFinite),
         sigma: solving[i] ?? solved(() => this.solver.fromGram(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures))),
         ...(this.wantGradients ? { gradient: products[`gradient.${delta}`]!.data as FloatArray } : {}),
       };

@@ -48,7 +48,9 @@ describe("layergrad run", () => {
     const out = newFolder();
     const { stdout, stderr } = await succeeds(...onBasic(out, "--spectrum", "--cosines"));
     const expected = readExpected(expectedPath("llama", "base", "basic"));
-    expect(stdout).toMatch(/^4 of 4 rows recorded in .+records\.jsonl\n4 rows and 503 tokens in this call, [^\n]+ at most \d\.\d GB planned\n$/);
+    expect(stdout).toMatch(
+      /^4 of 4 rows recorded in .+records\.jsonl\n4 rows and 503 tokens in this call, [^\n]+ at most \d\.\d GB planned\n$/,
+    );
     expect(stderr).toContain("loading 4 layers of ");
     expect(stderr).toMatch(/4\/4 rows \(100 %\)/);
     const records = recordsOf(out);
@@ -102,11 +104,13 @@ describe("layergrad run", () => {
     expect(Object.values(summary.reasons).reduce((a, b) => a + b, 0)).toBe(nan.length);
     expect(summary.computed.rows).toBe(11 - nan.length);
     expect(skippedOf(out).map((s) => s.row)).toEqual(nan.map((e) => e.row));
-    expect(summaryOf(await succeeds("run", "--model", llama, "--data", edge, "--max-length", "160", "--out", out, "--json"))).toMatchObject({
-      recorded: 11 - nan.length,
-      skipped: nan.length,
-      computed: { rows: 0, tokens: 0 },
-    });
+    expect(summaryOf(await succeeds("run", "--model", llama, "--data", edge, "--max-length", "160", "--out", out, "--json"))).toMatchObject(
+      {
+        recorded: 11 - nan.length,
+        skipped: nan.length,
+        computed: { rows: 0, tokens: 0 },
+      },
+    );
   });
 
   it.each([
@@ -128,7 +132,9 @@ describe("layergrad run", () => {
     const expected = readExpected(expectedPath("llama", "base", "basic"));
     const cut = expected.filter((e) => e.label_start >= 100).map((e) => e.row);
     expect(skippedOf(out).map((s) => [s.row, s.reason])).toEqual(cut.map((row) => [row, "response truncated away"]));
-    expect(recordsOf(out).map((r) => r.n_tokens)).toEqual(expected.filter((e) => e.label_start < 100).map((e) => Math.min(100, e.input_ids.length)));
+    expect(recordsOf(out).map((r) => r.n_tokens)).toEqual(
+      expected.filter((e) => e.label_start < 100).map((e) => Math.min(100, e.input_ids.length)),
+    );
   });
 
   it("--single-bos drops the BOS that the template doubles, and only that", async () => {
@@ -143,7 +149,10 @@ describe("layergrad run", () => {
 
   it("--date is what a template's clock shows; a later call keeps the folder's date, and another one is refused", async () => {
     const clock = modelCopy("clock", (copy) => {
-      changeJson(join(copy, "tokenizer_config.json"), (c) => ({ ...c, chat_template: "{{ strftime_now('%d %b %Y') }}\n{{ messages[-1]['content'] }}\n" }));
+      changeJson(join(copy, "tokenizer_config.json"), (c) => ({
+        ...c,
+        chat_template: "{{ strftime_now('%d %b %Y') }}\n{{ messages[-1]['content'] }}\n",
+      }));
     });
     const out = newFolder();
     const call = ["run", "--model", clock, "--data", basic, "--out", out, "--mode", "instruct", "--limit"];
@@ -152,7 +161,20 @@ describe("layergrad run", () => {
     expect(readManifest(out)!.identity.date).toBe("2024-02-29");
     expect(rowsOf(out)).toEqual([0, 1]);
     expect(await refused(5, ...call, "2", "--date", "2024-03-01")).toContain("date (recorded 2024-02-29, now 2024-03-01)");
-    const { stdout } = await succeeds("tokens", "--model", clock, "--data", basic, "--mode", "instruct", "--limit", "1", "--date", "2024-02-29", "--json");
+    const { stdout } = await succeeds(
+      "tokens",
+      "--model",
+      clock,
+      "--data",
+      basic,
+      "--mode",
+      "instruct",
+      "--limit",
+      "1",
+      "--date",
+      "2024-02-29",
+      "--json",
+    );
     expect((JSON.parse(stdout) as { text: string }).text).toMatch(/^29 Feb 2024\n/);
   });
 
@@ -171,7 +193,9 @@ describe("layergrad run", () => {
       expect(sentence).toContain("--overwrite");
     }
     expect(await refused(5, "run", "--model", llama, "--data", edge, "--out", out)).toContain("holds a run of another data");
-    expect(await refused(5, "run", "--model", fixtureModel("llama31"), "--data", basic, "--out", out)).toContain("holds a run of another weights");
+    expect(await refused(5, "run", "--model", fixtureModel("llama31"), "--data", basic, "--out", out)).toContain(
+      "holds a run of another weights",
+    );
     expect(rowsOf(out)).toEqual([0, 1]);
     await succeeds(...onBasic(out, "--matrices", "mlp", "--rows", "3:4", "--overwrite"));
     expect(rowsOf(out)).toEqual([3]);
@@ -180,7 +204,10 @@ describe("layergrad run", () => {
   it("skips a row whose loss is not finite, with the reason; its pack-mates' numbers keep every digit", async () => {
     // An embedding of ∞ for a token that occurs in one row alone.
     const { stdout } = await succeeds("tokens", "--model", llama, "--data", basic, "--json");
-    const ids = stdout.trimEnd().split("\n").map((line) => new Set((JSON.parse(line) as { input_ids: number[] }).input_ids));
+    const ids = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => new Set((JSON.parse(line) as { input_ids: number[] }).input_ids));
     const token = [...ids[1]!].find((id) => [0, 2, 3].every((row) => !ids[row]!.has(id)))!;
     const broken = modelCopy("broken", (copy) => {
       const file = join(copy, "model.safetensors");
@@ -194,14 +221,30 @@ describe("layergrad run", () => {
     expect(ended.stdout).toMatch(/3 of 4 rows recorded in [^\n]+\n1 skipped, see skipped\.jsonl: 1 non-finite loss\n/);
     expect(skippedOf(out)).toEqual([expect.objectContaining({ row: 1, reason: "non-finite loss" })]);
     expect(recordsOf(out)).toEqual(recordsOf(whole).filter((r) => r.row !== 1));
-    expect((await succeeds("run", "--model", broken, "--data", basic, "--out", out, "--spectrum", "--cosines")).stdout).toContain("nothing was left to do");
+    expect((await succeeds("run", "--model", broken, "--data", basic, "--out", out, "--spectrum", "--cosines")).stdout).toContain(
+      "nothing was left to do",
+    );
   });
 });
 
 describe("layergrad tokens", () => {
   it("--json prints the fixtures' own tokens and labels, a line a row", async () => {
-    const { stdout, stderr } = await succeeds("tokens", "--model", llama, "--data", edge, "--max-length", "160", "--mode", "instruct", "--json");
-    const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+    const { stdout, stderr } = await succeeds(
+      "tokens",
+      "--model",
+      llama,
+      "--data",
+      edge,
+      "--max-length",
+      "160",
+      "--mode",
+      "instruct",
+      "--json",
+    );
+    const lines = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     const expected = readExpected(expectedPath("llama", "instruct", "edge"));
     expect(lines.map(({ skipped: _, ...line }) => line)).toEqual(
       expected.map((e) => ({ row: e.row, text: e.text, input_ids: e.input_ids, label_start: e.label_start, n_labels: e.n_label_tokens })),
@@ -220,9 +263,22 @@ describe("layergrad tokens", () => {
 describe("layergrad inspect", () => {
   it("--json gives sizes, the parameter count of the files and estimates that grow with the row", async () => {
     const { stdout } = await succeeds("inspect", llama, "--json", "--threads", "1");
-    const told = JSON.parse(stdout) as Record<string, unknown> & { estimates: { tokens: number; seconds: number; memory: number; leastMemory: number }[] };
-    const elements = [...namedTensors(join(llama, "model.safetensors")).values()].reduce((sum, t) => sum + t.shape.reduce((a, b) => a * b, 1), 0);
-    expect(told).toMatchObject({ modelType: "llama", layers: 4, hidden: 64, heads: 4, keyValueHeads: 2, vocabulary: 625, parameters: elements });
+    const told = JSON.parse(stdout) as Record<string, unknown> & {
+      estimates: { tokens: number; seconds: number; memory: number; leastMemory: number }[];
+    };
+    const elements = [...namedTensors(join(llama, "model.safetensors")).values()].reduce(
+      (sum, t) => sum + t.shape.reduce((a, b) => a * b, 1),
+      0,
+    );
+    expect(told).toMatchObject({
+      modelType: "llama",
+      layers: 4,
+      hidden: 64,
+      heads: 4,
+      keyValueHeads: 2,
+      vocabulary: 625,
+      parameters: elements,
+    });
     expect(told.matrices).toContainEqual({ name: "self_attn.k_proj", shape: [32, 64] });
     for (const [i, e] of told.estimates.entries()) {
       expect(e.memory).toBeGreaterThanOrEqual(e.leastMemory);
@@ -241,7 +297,7 @@ describe("exit status 2, usage:", () => {
   it.each<[string, string[], string]>([
     ["no model", ["run"], "required option '--model <folder>' not specified"],
     ["an unknown command", ["frobnicate"], "unknown command 'frobnicate'"],
-    ["an unknown option", ["run", "--fast"], "unknown option '--fast'"],
+    ["an unknown option", ["inspect", "model", "--fast"], "unknown option '--fast'"],
     ["an unknown mode", ["run", "--mode", "chat"], "argument 'chat' is invalid"],
     ["a length of zero", ["run", "--max-length", "0"], "It must be a whole number above 0"],
     ["half a thread", ["run", "--threads", "1.5"], "It must be a whole number above 0"],
@@ -284,7 +340,9 @@ describe("exit status 3, model:", () => {
   });
   it("a tensor that is missing is named", async () => {
     const incomplete = modelCopy("incomplete", (copy) =>
-      withHeader(join(copy, "model.safetensors"), (h) => h.replace("model.layers.2.mlp.up_proj.weight", "model.layers.2.mlp.up_prog.weight")),
+      withHeader(join(copy, "model.safetensors"), (h) =>
+        h.replace("model.layers.2.mlp.up_proj.weight", "model.layers.2.mlp.up_prog.weight"),
+      ),
     );
     expect(await run(incomplete)).toContain("no tensor model.layers.2.mlp.up_proj.weight");
   });
@@ -295,7 +353,9 @@ describe("exit status 3, model:", () => {
         return JSON.stringify({ ...rest, "model.layers.1.mlp.down_proj.weight": { ...info, shape: info!.shape.toReversed() } });
       }),
     );
-    expect(await run(misshapen)).toContain("Tensor model.layers.1.mlp.down_proj.weight has shape [128,64], but config.json implies [64,128]");
+    expect(await run(misshapen)).toContain(
+      "Tensor model.layers.1.mlp.down_proj.weight has shape [128,64], but config.json implies [64,128]",
+    );
   });
   it("weights that end too early", async () => {
     const torn = modelCopy("torn", (copy) => {
@@ -324,7 +384,12 @@ describe("exit status 4, data:", () => {
     ["no rows", "none.json", [], "holds no rows"],
     ["no JSON", "torn.json", '[{"instruction": "a", "output": "b"},\n{"instruct', "line 2: invalid JSON"],
     ["no list", "object.json", { rows: [] }, "must hold a JSON list of rows, found an object"],
-    ["a row without a response", "no-output.json", [{ instruction: "a", output: "b" }, { instruction: "c" }], 'row 1: "output" must be a text, found nothing'],
+    [
+      "a row without a response",
+      "no-output.json",
+      [{ instruction: "a", output: "b" }, { instruction: "c" }],
+      'row 1: "output" must be a text, found nothing',
+    ],
     ["a line that is no row", "rows.jsonl", '{"instruction": "a", "output": "b"}\n[1]\n', "line 2: a row must be an object"],
   ])("%s, told before a model is looked for", async (_, name, content, message) => {
     const data = content === undefined ? join(folder, "absent.json") : writeData(name, content);
@@ -346,7 +411,17 @@ describe("exit status 4, data:", () => {
 describe("exit status 5, output:", () => {
   it("a second process on a folder is refused while the first works there, and names it", async () => {
     const out = newFolder();
-    const call = ["run", "--model", demoModel("base"), "--data", demoData("wiki_popular_1000_irrelevant"), "--out", out, "--batch-tokens", "1"];
+    const call = [
+      "run",
+      "--model",
+      demoModel("base"),
+      "--data",
+      demoData("wiki_popular_1000_irrelevant"),
+      "--out",
+      out,
+      "--batch-tokens",
+      "1",
+    ];
     const first = start(call);
     const until = performance.now() + 30_000;
     while (!(await recordedSoFar(out)) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -382,7 +457,7 @@ const recordedSoFar = async (out: string): Promise<boolean> => {
 describe("exit status 6, memory:", () => {
   it("names the least that would do, and that much is enough", async () => {
     const out = newFolder();
-    const sentence = await refused(6, ...onBasic(out, "--memory", "100MB"));
+    const sentence = await refused(6, ...onBasic(out, "--memory", "100MB", "--quiet"));
     const [, least] = /at least (\d+\.\d GB) of memory and may use 0\.1 GB/.exec(sentence)!;
     const ended = await succeeds(...onBasic(out, "--memory", least!, "--json"));
     const { plan, recorded } = summaryOf(ended);
