@@ -19,6 +19,19 @@ const moved = (feeds: Feeds, name: string, direction: Float64Array, step: number
   return { ...feeds, [name]: { shape, data: Float64Array.from(data as Float32Array, (v, i) => v + step * direction[i]!) } };
 };
 
+/** Central differences in double precision: truncation h² and rounding ε/h are both below this here, relative to the largest slope. */
+const differenceError = 1e-8;
+const step = 1e-6;
+
+/** J·direction by central differences of the interpreted value, without any rule. */
+function slopeAlong(y: Expr, feeds: Feeds, name: string, direction: Float64Array): Float64Array {
+  const plus = run(y, moved(feeds, name, direction, step));
+  const minus = run(y, moved(feeds, name, direction, -step));
+  return plus.map((v, i) => (v - minus[i]!) / (2 * step));
+}
+
+const unit = (length: number, at: number): Float64Array => Float64Array.from({ length }, (_, i) => (i === at ? 1 : 0));
+
 /** Everything a check needs for one case and one differentiable input. */
 function setUp(testCase: PrimitiveCase, name: string) {
   const { exprs, feeds } = instantiate(testCase, 7);
@@ -45,18 +58,33 @@ for (const [primitive, cases] of Object.entries(primitiveCases)) {
           it(`${testCase.title}: refuses`, () => expect(() => setUp(testCase, name)).toThrow("not differentiable"));
           continue;
         }
-        it(`${testCase.title}: d/d${name} agrees with central differences`, () => {
+        it(`${testCase.title}: every entry of the Jacobian d/d${name} agrees with central differences`, () => {
+          const { y, vjp, feeds, cotangent } = setUp(testCase, name);
+          const inputs = feeds[name]!.data.length;
+          const columns = Array.from({ length: inputs }, (_, j) => slopeAlong(y, feeds, name, unit(inputs, j)));
+          const rows = Array.from(cotangent, (_, i) => {
+            const { shape } = feeds.ct!;
+            return run(vjp, { ...feeds, ct: { shape, data: unit(cotangent.length, i) } });
+          });
+          const largest = Math.max(...columns.map((c) => c.reduce((a, v) => Math.max(a, Math.abs(v)), 0)));
+          expect(largest).toBeGreaterThan(0);
+          const wrong = rows.flatMap((row, i) =>
+            Array.from(row, (analytic, j) => ({ output: i, input: j, analytic, numeric: columns[j]![i]! })).filter(
+              (e) => !(Math.abs(e.analytic - e.numeric) <= differenceError * (1 + largest)),
+            ),
+          );
+          expect(rows.every((row) => row.length === inputs)).toBe(true);
+          expect(wrong.slice(0, 5)).toEqual([]);
+        });
+        it(`${testCase.title}: ⟨ct, J·v⟩ = ⟨Jᵀ·ct, v⟩ for d/d${name} with J·v from central differences`, () => {
           const { y, vjp, feeds, direction, cotangent } = setUp(testCase, name);
-          const step = 1e-6;
-          const plus = run(y, moved(feeds, name, direction, step));
-          const minus = run(y, moved(feeds, name, direction, -step));
-          const slope = plus.map((v, i) => (v - minus[i]!) / (2 * step));
-          // Central differences in double precision: truncation h² and rounding ε/h are both below 1e-9 here.
+          const slope = slopeAlong(y, feeds, name, direction);
           expect(Math.abs(inner(run(vjp, feeds), direction) - inner(cotangent, slope))).toBeLessThan(
-            1e-8 * (1 + norm(cotangent) * norm(slope)),
+            differenceError * (1 + norm(cotangent) * norm(slope)),
           );
         });
-        it(`${testCase.title}: ⟨ct, J·v⟩ = ⟨Jᵀ·ct, v⟩ with J·v from transposing the rule's own graph`, () => {
+        // Says nothing of the derivative's value: a wrong rule that is linear in ct passes.
+        it(`${testCase.title}: the rule's graph for d/d${name} is linear in ct and can itself be transposed`, () => {
           const { x, ct, vjp, feeds, direction, cotangent } = setUp(testCase, name);
           const v = input("v", x.shape);
           const [jvp] = differentiate([[vjp, v]], [ct]) as [Expr];

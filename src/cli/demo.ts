@@ -32,37 +32,40 @@ export const demoCommand = (): Command =>
     .option("--out <folder>", "output folder", "layergrad-demo")
     .addOption(shared.mode())
     .addOption(shared.threads())
+    .addOption(shared.overwrite())
     .addOption(shared.quiet())
     .addOption(shared.json())
-    .action(async (flags: { out: string; mode: "base" | "instruct"; threads?: number; quiet?: boolean; json?: boolean }) => {
-      const began = performance.now();
-      const results: DemoRow[] = [];
-      let interrupted = false;
-      for (const condition of conditions) {
-        const out = join(flags.out, flags.mode, condition);
-        const watcher = watchRun({ quiet: flags.quiet ?? false, prefix: `${condition}: ` });
-        const summary = await interruptible(
-          (signal) =>
-            run({
-              model: join(bundled, flags.mode),
-              data: join(bundled, "data", `sums_${condition}.json`),
-              out,
-              mode: flags.mode,
-              threads: flags.threads,
-              signal,
-              watch: watcher,
-            }),
-          watcher.note,
-        );
-        watcher.finish();
-        interrupted = summary.interrupted;
-        if (interrupted) break;
-        results.push(await summarise(condition, join(out, runFiles.records)));
-      }
-      const seconds = (performance.now() - began) / 1000;
-      process.stdout.write(flags.json ? `${JSON.stringify(results)}\n` : `${describe(results, flags.out, seconds)}\n`);
-      if (interrupted) process.exitCode = 130;
-    });
+    .action(
+      async (flags: { out: string; mode: "base" | "instruct"; threads?: number; overwrite?: boolean; quiet?: boolean; json?: boolean }) => {
+        const began = performance.now();
+        const results: DemoRow[] = [];
+        let interrupted = false;
+        for (const condition of conditions) {
+          const out = join(flags.out, flags.mode, condition);
+          const watcher = watchRun({ quiet: flags.quiet ?? false, prefix: `${condition}: ` });
+          const summary = await interruptible(
+            (signal) =>
+              run({
+                model: join(bundled, flags.mode),
+                data: join(bundled, "data", `sums_${condition}.json`),
+                out,
+                mode: flags.mode,
+                threads: flags.threads,
+                overwrite: flags.overwrite,
+                signal,
+                watch: watcher,
+              }),
+            watcher.note,
+          ).finally(watcher.finish);
+          interrupted = summary.interrupted;
+          if (interrupted) break;
+          results.push(await summarise(condition, join(out, runFiles.records)));
+        }
+        const seconds = (performance.now() - began) / 1000;
+        process.stdout.write(flags.json ? `${JSON.stringify(results)}\n` : `${describe(results, flags.out, seconds)}\n`);
+        if (interrupted) process.exitCode = 130;
+      },
+    );
 
 async function summarise(condition: string, path: string): Promise<DemoRow> {
   const losses: number[] = [];

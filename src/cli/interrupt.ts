@@ -6,7 +6,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(130);
-    note("interrupted: finishing the current layer; once more exits at once");
+    note("interrupted: ending cleanly; once more exits at once");
     controller.abort();
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);

@@ -39,6 +39,10 @@ function report(error: unknown): number {
     process.stderr.write(`layergrad: ${printable(error.message)}\n`);
     return exitStatus[error.kind];
   }
+  if (error instanceof Error && error.name === "AbortError") {
+    process.stderr.write("layergrad: interrupted before anything was computed\n");
+    return 130;
+  }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const cause =
     error instanceof Error && error.cause ? `\ncaused by ${error.cause instanceof Error ? error.cause.message : String(error.cause)}` : "";

@@ -53,8 +53,7 @@ export const runCommand = (): Command =>
     .action(async (flags: RunFlags) => {
       const watcher = watchRun({ quiet: flags.quiet ?? false });
       const { quiet: _, json, ...options } = flags;
-      const summary = await interruptible((signal) => run({ ...options, signal, watch: watcher }), watcher.note);
-      watcher.finish();
+      const summary = await interruptible((signal) => run({ ...options, signal, watch: watcher }), watcher.note).finally(watcher.finish);
       process.stdout.write(json ? `${JSON.stringify(summary)}\n` : `${describe(summary)}\n`);
       if (summary.interrupted) process.exitCode = 130;
     });

@@ -11,6 +11,8 @@ export interface RopeSpec {
  * Types `default` and `llama3` are computed; any other is refused by name.
  */
 export function readRope(config: ConfigReader, headDim: number): RopeSpec {
+  if (config.has("rope_parameters") && config.has("rope_scaling"))
+    config.refuse("rope_parameters and rope_scaling are both set, and may disagree");
   const parameters = config.has("rope_parameters") ? config.object("rope_parameters") : config.object("rope_scaling");
   const theta = parameters.positive("rope_theta", config.positive("rope_theta", 10000));
   const type = parameters.string("rope_type", parameters.string("type", "default"));

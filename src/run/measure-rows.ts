@@ -2,7 +2,7 @@ import { LayergradError } from "../errors.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { Row } from "../text/row.ts";
 import { localDay } from "../text/strftime.ts";
-import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, skippedRow } from "./measuring.ts";
+import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, planFor, skippedRow } from "./measuring.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** A row given in memory: as {@link Row}, but `input` may be missing. */
@@ -61,7 +61,7 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
   };
 
   if (withLabels.length > 0) {
-    const { engine, packs, close } = await openMeasuring(model, withLabels, options);
+    const { engine, packs, close } = await openMeasuring(model, withLabels, planFor(model, withLabels, options), options);
     try {
       for (const pack of packs) {
         signal?.throwIfAborted();

@@ -1,8 +1,8 @@
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { LayergradError } from "../errors.ts";
 import type { MatrixChoice } from "../models/block.ts";
 import { Engine, type WeightMode } from "../runtime/engine.ts";
-import { onnxRuntime } from "../runtime/onnx-runtime.ts";
+import { memoryError, onnxRuntime } from "../runtime/onnx-runtime.ts";
 import { packRows } from "../runtime/packing.ts";
 import { type Plan, planRun } from "../runtime/planner.ts";
 import type { RowStatistics } from "../runtime/row-statistics.ts";
@@ -35,7 +35,7 @@ export interface MeasureOptions {
   readonly threads?: number | undefined;
   /** Bytes the process may take; default nine tenths of what is available. */
   readonly memory?: number | undefined;
-  /** How weights reach the runtime; default by the plan. */
+  /** How weights reach the runtime; default `fed`. */
   readonly weights?: WeightMode | undefined;
   /** Ends the work cleanly: what is finished is kept. */
   readonly signal?: AbortSignal | undefined;
@@ -50,44 +50,66 @@ export function checkCounts(counts: Readonly<Record<string, number | undefined>>
   }
 }
 
-/** An engine with its solver, planned for a set of rows. */
+/** An engine with its solver, opened for a set of rows. */
 export interface Measuring {
-  readonly plan: Plan;
   readonly engine: Engine;
   /** The rows in packs, in their order. */
   readonly packs: readonly (readonly EncodedRow[])[];
   close(): Promise<void>;
 }
 
+/** Bytes a process may take where the user does not say: most of what is free. macOS counts reclaimable pages as used, so there it is a share of all. */
+const defaultMemory = (): number => (process.platform === "darwin" ? 0.7 * totalmem() : 0.9 * process.availableMemory());
+
 /**
- * Plans for the rows, reads the weights and starts the threads. Rows without labels must have been left out.
+ * The plan for a set of rows.
  *
- * @throws {LayergradError} `resource` where memory is short, `model` where a weight cannot be read.
+ * @param packedBefore - Token budget of an earlier call, kept where it still fits, so that packs and hence digits stay the same.
+ * @throws {LayergradError} `resource` where memory is short.
+ */
+export function planFor({ family, spec }: Model, rows: readonly EncodedRow[], options: MeasureOptions, packedBefore?: number): Plan {
+  const { matrices = "reference", cosines = false, batchTokens, weights, memory = defaultMemory() } = options;
+  const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
+  const request = { family, spec, matrices, cosines, longestRow, memory, weights };
+  if (batchTokens === undefined && packedBefore !== undefined) {
+    try {
+      return planRun({ ...request, batchTokens: packedBefore });
+    } catch (error) {
+      if (!(error instanceof LayergradError && error.kind === "resource")) throw error;
+    }
+  }
+  return planRun({ ...request, batchTokens });
+}
+
+/**
+ * Reads the weights and starts the threads. Rows without labels must have been left out.
+ *
+ * @throws {LayergradError} `model` where a weight cannot be read, `resource` where memory runs out.
  */
 export async function openMeasuring(
-  { family, spec, checkpoint }: Model,
+  { checkpoint }: Model,
   rows: readonly EncodedRow[],
+  plan: Plan,
   options: MeasureOptions,
-  note: (message: string) => void = () => {},
 ): Promise<Measuring> {
-  const { matrices = "reference", spectrum = false, cosines = false, batchTokens, weights, signal } = options;
+  const { matrices = "reference", spectrum = false, cosines = false, signal } = options;
   const threads = options.threads ?? availableParallelism();
-  const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
-  const memory = options.memory ?? 0.9 * process.availableMemory();
-  const plan = planRun({ family, spec, matrices, cosines, longestRow, memory, batchTokens, weights });
-  note(`loading ${spec.layers} layers of ${checkpoint.folder}`);
+  const maxLength = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
   const solver = new SpectrumPool(threads);
   try {
-    const settings = { backend: onnxRuntime({ threads }), solver, matrices, spectrum, cosines, maxLength: longestRow, ...plan };
+    const settings = { backend: onnxRuntime({ threads }), solver, matrices, spectrum, cosines, maxLength, ...plan };
     const engine = await Engine.open(checkpoint, settings, () => signal?.throwIfAborted());
     const close = async (): Promise<void> => {
-      await engine.close();
-      await solver.close();
+      try {
+        await engine.close();
+      } finally {
+        await solver.close();
+      }
     };
-    return { plan, engine, packs: packRows(rows, plan.batchTokens), close };
+    return { engine, packs: packRows(rows, plan.batchTokens), close };
   } catch (error) {
     await solver.close();
-    throw error;
+    throw memoryError(error) ?? error;
   }
 }
 

@@ -1,14 +1,24 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { LayergradError } from "../errors.ts";
 import { type RowFile, readRows, selectRows } from "../io/rows.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
 import type { Phases } from "../runtime/phases.ts";
-import type { Plan } from "../runtime/planner.ts";
-import { RunFolder, SCHEMA_VERSION, type SkippedRow } from "../store/index.ts";
+import { gigabytes, type Plan } from "../runtime/planner.ts";
+import { RunFolder, readManifest, SCHEMA_VERSION } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
-import { parseDay } from "../text/strftime.ts";
-import { checkCounts, contentOf, gradientRecord, type MeasureOptions, type Measuring, openMeasuring, skippedRow } from "./measuring.ts";
+import { localDay, parseDay } from "../text/strftime.ts";
+import {
+  checkCounts,
+  contentOf,
+  gradientRecord,
+  type MeasureOptions,
+  type Measuring,
+  openMeasuring,
+  planFor,
+  skippedRow,
+} from "./measuring.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
@@ -57,6 +67,9 @@ export interface RunSummary {
   readonly phases?: Phases["milliseconds"];
 }
 
+/** Weights whose hashing takes seconds rather than a moment, bytes. */
+const SLOW_TO_HASH = 2e9;
+
 const version = (file: string): string => (createRequire(import.meta.url)(file) as { version: string }).version;
 
 /**
@@ -65,8 +78,10 @@ const version = (file: string): string => (createRequire(import.meta.url)(file) 
  * @throws {LayergradError} With the kind of what is wrong. Records written before stay.
  */
 export async function run(options: RunOptions): Promise<RunSummary> {
-  const { mode = "base", maxLength = 1024, matrices = "reference", spectrum = false, cosines = false, singleBos = false } = options;
+  const { mode = "base", maxLength = 1024, matrices = "reference", spectrum = false, cosines = false } = options;
   const { watch = {}, signal } = options;
+  // In base mode no template writes a BOS, so the option says nothing there.
+  const singleBos = mode === "instruct" && (options.singleBos ?? false);
   const began = performance.now();
   checkOptions(options);
   const data = await readRows(options.data);
@@ -74,8 +89,20 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   const model = await openModel(options.model);
   try {
     checkMode(model, mode);
-    const threads = options.threads ?? availableParallelism();
+    const chosen = chooseLinears(buildBlock(model.family, model.spec), matrices).map((l) => l.name);
+    const earlier = options.overwrite ? undefined : readManifest(options.out);
+    const date = options.date ?? earlier?.identity.date ?? localDay(new Date());
+
+    // All that can be refused is refused before the folder is touched: --overwrite must not cost the old records for nothing.
+    const encoded = await encodeRange(model, data, range, { mode, maxLength, singleBos, date }, signal);
+    const rows = encoded.filter((e) => !e.skip);
+    const packedBefore = earlier?.options.packedTo;
+    const plan = rows.length > 0 ? planFor(model, rows, options, typeof packedBefore === "number" ? packedBefore : undefined) : undefined;
+    const bytes = [...model.checkpoint.tensors.values()].reduce((sum, t) => sum + t.byteLength, 0);
+    if (bytes > SLOW_TO_HASH) watch.note?.(`checking ${gigabytes(bytes)} of weights`);
     const hashes = await model.checkpoint.hashes();
+    signal?.throwIfAborted();
+
     const folder = await RunFolder.open(
       options.out,
       {
@@ -87,8 +114,8 @@ export async function run(options: RunOptions): Promise<RunSummary> {
           mode,
           maxLength,
           singleBos,
-          date: options.date,
-          matrices: chooseLinears(buildBlock(model.family, model.spec), matrices).map((l) => l.name),
+          date,
+          matrices: chosen,
           spectrum,
           cosines,
         },
@@ -97,9 +124,10 @@ export async function run(options: RunOptions): Promise<RunSummary> {
         options: {
           rows: options.rows ?? null,
           limit: options.limit ?? null,
-          threads,
+          threads: options.threads ?? availableParallelism(),
           batchTokens: options.batchTokens ?? null,
           memory: options.memory ?? null,
+          packedTo: plan?.batchTokens ?? null,
         },
         versions: {
           layergrad: version("../../package.json"),
@@ -111,23 +139,26 @@ export async function run(options: RunOptions): Promise<RunSummary> {
       { overwrite: options.overwrite ?? false },
     );
     let status: "done" | "interrupted" | "failed" = "failed";
-    const release = (): void => folder.close(status);
+    const release = (): void => folder.close(signal?.aborted ? "interrupted" : status);
     process.once("exit", release);
     try {
       for (const note of folder.notes) watch.note?.(note);
-      const work = encodeRange(model, data, range, folder, { mode, maxLength, singleBos, date: folder.manifest.identity.date });
-      const summary = await computeRows({ ...options, threads }, model, data, folder, work);
+      const known = new Set(encoded.filter(({ row }) => folder.has(row, contentOf(data.rows[row]!))).map((e) => e.row));
+      folder.appendSkipped(encoded.flatMap((e) => (e.skip && !known.has(e.row) ? [skippedRow(data.rows[e.row]!, e, e.skip)] : [])));
+      const open = new Set(rows.filter((e) => !known.has(e.row)).map((e) => e.row));
+      const computation =
+        plan && open.size > 0
+          ? await computeRows(options, model, data, folder, { rows, open, plan })
+          : { computed: { rows: 0, tokens: 0 }, interrupted: false };
+      const summary = { folder: options.out, ...countRows(folder, range), seconds: (performance.now() - began) / 1000, ...computation };
+      if (summary.recorded === 0 && !summary.interrupted) {
+        throw new LayergradError(
+          "data",
+          `${options.data}: none of the chosen rows could be measured; skipped.jsonl in ${options.out} says why for each.`,
+        );
+      }
       status = summary.interrupted ? "interrupted" : "done";
-      const reasons: Record<string, number> = {};
-      for (const [row, { reason }] of folder.skipped)
-        if (row >= range.start && row < range.end) reasons[reason] = (reasons[reason] ?? 0) + 1;
-      const skipped = Object.values(reasons).reduce((a, b) => a + b, 0);
-      const requested = range.end - range.start;
-      const recorded = [...folder.done.keys()].filter((row) => row >= range.start && row < range.end).length;
-      return { folder: options.out, requested, recorded, skipped, reasons, seconds: (performance.now() - began) / 1000, ...summary };
-    } catch (error) {
-      if (signal?.aborted) status = "interrupted";
-      throw error;
+      return summary;
     } finally {
       process.off("exit", release);
       release();
@@ -137,30 +168,29 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   }
 }
 
-/** Rows of the range as packs are planned from them: all that can be computed, done or not. */
-interface Work {
-  readonly rows: readonly EncodedRow[];
-  readonly skipped: readonly SkippedRow[];
-}
-
-function encodeRange(
+async function encodeRange(
   model: Model,
   data: RowFile,
-  { start, end }: { start: number; end: number },
-  folder: RunFolder,
+  { start, end }: { readonly start: number; readonly end: number },
   text: Parameters<typeof rowEncoder>[1],
-): Work {
+  signal: AbortSignal | undefined,
+): Promise<EncodedRow[]> {
   const encode = rowEncoder(model, text);
-  const rows: EncodedRow[] = [];
-  const skipped: SkippedRow[] = [];
+  const encoded: EncodedRow[] = [];
   for (let index = start; index < end; index++) {
-    const row = data.rows[index]!;
-    const known = folder.has(index, contentOf(row));
-    const encoded = encode(row, index);
-    if (!encoded.skip) rows.push(encoded);
-    else if (!known) skipped.push(skippedRow(row, encoded, encoded.skip));
+    // Now and then the event loop gets a turn, so that an interrupt is heard.
+    if (index % 100 === 0) await setImmediate();
+    signal?.throwIfAborted();
+    encoded.push(encode(data.rows[index]!, index));
   }
-  return { rows, skipped };
+  return encoded;
+}
+
+/** All rows of the range that have labels, as packs are planned from them, and which of them are still to be recorded. */
+interface Work {
+  readonly rows: readonly EncodedRow[];
+  readonly open: ReadonlySet<number>;
+  readonly plan: Plan;
 }
 
 async function computeRows(
@@ -168,35 +198,25 @@ async function computeRows(
   model: Model,
   data: RowFile,
   folder: RunFolder,
-  { rows, skipped }: Work,
+  { rows, open, plan }: Work,
 ): Promise<Pick<RunSummary, "computed" | "interrupted" | "plan" | "phases">> {
   const { watch = {}, signal } = options;
-  folder.appendSkipped(skipped);
-  const isOpen = (r: EncodedRow): boolean => !folder.has(r.row, contentOf(data.rows[r.row]!));
-  const open = rows.filter(isOpen);
   const tokensOf = (list: readonly EncodedRow[]) => list.reduce((sum, r) => sum + r.inputIds.length, 0);
   const computed = { rows: 0, tokens: 0 };
-  if (open.length === 0) {
-    if (rows.length === 0)
-      throw new LayergradError(
-        "data",
-        `${options.data}: none of the chosen rows has a label, so there is nothing to measure; skipped.jsonl says why for each.`,
-      );
-    return { computed, interrupted: false };
-  }
   let measuring: Measuring | undefined;
   let interrupted = false;
   try {
-    measuring = await openMeasuring(model, rows, options, watch.note);
+    watch.note?.(`loading ${model.spec.layers} layers of ${options.model}`);
+    measuring = await openMeasuring(model, rows, plan, options);
     const { engine } = measuring;
     // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
-    const packs = measuring.packs.filter((pack) => pack.some(isOpen));
-    watch.start?.({ rows: rows.length, done: rows.length - open.length, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
+    const packs = measuring.packs.filter((pack) => pack.some((e) => open.has(e.row)));
+    watch.start?.({ rows: rows.length, done: rows.length - open.size, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
     for (const pack of packs) {
       signal?.throwIfAborted();
       const results = await engine.measure(pack, signal);
       const fresh = results.flatMap((result, i) =>
-        isOpen(pack[i]!) ? [{ result, encoded: pack[i]!, row: data.rows[pack[i]!.row]! }] : [],
+        open.has(result.row) ? [{ result, encoded: pack[i]!, row: data.rows[result.row]! }] : [],
       );
       const good = fresh.filter(({ result }) => !result.problem);
       const bad = fresh.filter(({ result }) => result.problem);
@@ -210,15 +230,26 @@ async function computeRows(
       watch.step?.({ rows: good.length, skipped: bad.length, tokens });
     }
   } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (!signal?.aborted || error !== signal.reason) throw error;
     interrupted = true;
   } finally {
     await measuring?.close();
   }
-  return { computed, interrupted, ...(measuring ? { plan: measuring.plan, phases: measuring.engine.phases.milliseconds } : {}) };
+  return { computed, interrupted, plan, ...(measuring ? { phases: measuring.engine.phases.milliseconds } : {}) };
 }
 
-function checkOptions({ maxLength, batchTokens, threads, limit, date }: RunOptions): void {
+/** Rows of the range that the folder holds, by what became of them. */
+function countRows(folder: RunFolder, { start, end }: { readonly start: number; readonly end: number }) {
+  const inside = (row: number) => row >= start && row < end;
+  const reasons: Record<string, number> = {};
+  for (const [row, { reason }] of folder.skipped) if (inside(row)) reasons[reason] = (reasons[reason] ?? 0) + 1;
+  const skipped = Object.values(reasons).reduce((a, b) => a + b, 0);
+  return { requested: end - start, recorded: [...folder.done.keys()].filter(inside).length, skipped, reasons };
+}
+
+function checkOptions({ maxLength, batchTokens, threads, limit, date, matrices, cosines }: RunOptions): void {
+  if (cosines && matrices === "mlp")
+    throw new LayergradError("usage", "--cosines are of attention matrices, and --matrices mlp leaves those out; drop one of the two.");
   // Before the folder takes it into its identity.
   if (date !== undefined) parseDay(date);
   checkCounts({ "--max-length": maxLength, "--batch-tokens": batchTokens, "--threads": threads, "--limit": limit });

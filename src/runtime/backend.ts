@@ -30,5 +30,7 @@ export const interpreterBackend: Backend = {
 
 function constantShapes(graph: Graph, constants: ReadonlyMap<string, FloatArray>): Record<string, Tensor> {
   const inputs = inputsOf(graph);
-  return Object.fromEntries([...constants].map(([name, data]) => [name, { shape: inputs.get(name)!.shape as number[], data }]));
+  return Object.fromEntries(
+    [...constants].filter(([name]) => inputs.has(name)).map(([name, data]) => [name, { shape: inputs.get(name)!.shape as number[], data }]),
+  );
 }

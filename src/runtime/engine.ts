@@ -129,15 +129,20 @@ export class Engine {
       [headWeights.head]: { shape: [spec.vocabulary, spec.hidden], data: await source.read(headTensor(spec)) },
     };
     const engine = new Engine(source, spec, stages, options, [], await backend.compile(headGraph(spec)), headFeeds);
-    if (weights === "fed") engine.layers.push(await engine.compileLayer());
-    for (let i = 0; i < spec.layers; i++) {
-      const feeds: Feeds = {};
-      for (const [name, shape] of block.weights) feeds[name] = { shape, data: await source.read(`model.layers.${i}.${name}`) };
-      if (weights === "fed") engine.layerWeights.push(feeds);
-      else engine.layers.push(await engine.compileLayer(feeds));
-      onLayer?.(i + 1, spec.layers);
+    try {
+      if (weights === "fed") engine.layers.push(await engine.compileLayer());
+      for (let i = 0; i < spec.layers; i++) {
+        const feeds: Feeds = {};
+        for (const [name, shape] of block.weights) feeds[name] = { shape, data: await source.read(`model.layers.${i}.${name}`) };
+        if (weights === "fed") engine.layerWeights.push(feeds);
+        else engine.layers.push(await engine.compileLayer(feeds));
+        onLayer?.(i + 1, spec.layers);
+      }
+      return engine;
+    } catch (error) {
+      await engine.close();
+      throw error;
     }
-    return engine;
   }
 
   /**
@@ -175,7 +180,9 @@ export class Engine {
   /** Frees every program. The engine cannot be used afterwards. */
   async close(): Promise<void> {
     for (const layer of this.layers) for (const program of Object.values(layer)) await program.release();
-    for (const pair of this.attention.values()) for (const program of Object.values(await pair)) await program.release();
+    for (const pair of await Promise.allSettled(this.attention.values())) {
+      if (pair.status === "fulfilled") for (const program of Object.values(pair.value)) await program.release();
+    }
     await this.factors.release();
     await this.head.release();
   }
@@ -407,7 +414,13 @@ class RowInProgress {
 /** The checkpoint's name of the output head. */
 export const headTensor = (spec: ModelSpec): string => (spec.tiedEmbeddings ? headWeights.embedding : headWeights.head);
 
-/** Every weight that will be read must be there, in the shape the configuration implies. */
+/** What a block may hold beside its weights: older checkpoints store the rotary frequencies, which follow from the configuration. */
+const derived = /\.rotary_emb\.inv_freq$/;
+
+/**
+ * Every weight that will be read must be there, in the shape the configuration implies, and the blocks must have no other: a bias or a
+ * norm that the family does not compute would change every number in silence.
+ */
 export function checkTensors(source: ModelSource, family: Family, spec: ModelSpec): void {
   const expected = new Map<string, readonly number[]>([
     [headWeights.embedding, [spec.vocabulary, spec.hidden]],
@@ -427,6 +440,14 @@ export function checkTensors(source: ModelSource, family: Family, spec: ModelSpe
       throw new LayergradError(
         "model",
         `Tensor ${name} has shape [${found.shape}], but config.json implies [${shape}]; the files do not belong together.`,
+      );
+    }
+  }
+  for (const name of source.tensors.keys()) {
+    if (name.startsWith("model.layers.") && !expected.has(name) && !derived.test(name)) {
+      throw new LayergradError(
+        "model",
+        `The weights hold ${name}, which config.json's ${spec.family} model of ${spec.layers} layers does not have; the files do not belong together, or the model is of another family.`,
       );
     }
   }

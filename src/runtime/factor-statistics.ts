@@ -84,7 +84,8 @@ export class FactorStatistics {
   }
 
   async release(): Promise<void> {
-    for (const program of this.programs.values()) await (await program).release();
+    for (const program of await Promise.allSettled(this.programs.values()))
+      if (program.status === "fulfilled") await program.value.release();
     this.programs.clear();
   }
 

@@ -24,7 +24,7 @@ export function onnxRuntime({ threads }: { readonly threads?: number | undefined
     precision: "float32",
     compile: async (graph, constants) => {
       const session = await InferenceSession.create(emitOnnx(graph, constants), options).catch((cause: unknown) => {
-        throw new Error(`onnxruntime refused graph ${graph.name}`, { cause });
+        throw memoryError(cause) ?? new Error(`onnxruntime refused graph ${graph.name}`, { cause });
       });
       return new OrtProgram(session, graph.name);
     },
@@ -45,11 +45,7 @@ class OrtProgram implements Program {
       inputs[name] = new OrtTensor(given.data, given.shape);
     }
     const results = await this.session.run(inputs).catch((cause: unknown) => {
-      if (/alloc/i.test(String(cause)))
-        throw new LayergradError("resource", `There is not enough memory to run ${this.name}: lower --batch-tokens or --max-length.`, {
-          cause,
-        });
-      throw new Error(`onnxruntime failed in ${this.name}`, { cause });
+      throw memoryError(cause) ?? new Error(`onnxruntime failed in ${this.name}`, { cause });
     });
     return Object.fromEntries(Object.entries(results).map(([key, { dims, data }]) => [key, { shape: dims, data } as Tensor]));
   }
@@ -57,4 +53,14 @@ class OrtProgram implements Program {
   async release(): Promise<void> {
     await this.session.release();
   }
+}
+
+/** A failed allocation as something the user can act on; undefined for any other failure. */
+export function memoryError(cause: unknown): LayergradError | undefined {
+  if (!/alloc|out of memory/i.test(String(cause))) return undefined;
+  return new LayergradError(
+    "resource",
+    "There is not enough memory for this run: lower --batch-tokens or --max-length, or close other programs.",
+    { cause },
+  );
 }

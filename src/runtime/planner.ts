@@ -34,14 +34,17 @@ export interface PlanRequest {
   readonly weights?: WeightMode | undefined;
 }
 
+/** Longest pack, tokens: above it nothing is gained. */
+const LONGEST_PACK = 1024;
+
 /**
- * Pack sizes that feed the matrix products well, above which nothing is gained, and those for want of memory: short packs cost more
- * than computing again what was not kept.
+ * Largest tensor that a pack should have, bytes: glibc's malloc gives anything above 32 MiB fresh pages from the kernel each time and
+ * takes them back at once, which cost a third of the forward pass where it was measured.
  */
-const PACK_SIZES = [
-  [1024, 512],
-  [256, 1],
-] as const;
+const LARGEST_TENSOR = 30e6;
+
+/** Pack sizes for want of memory: short packs cost more than computing again what was not kept. */
+const SHORT_PACKS = [256, 1];
 
 /** Node, ONNX Runtime and the worker threads before any model, bytes. */
 const BASE = 300e6;
@@ -72,7 +75,10 @@ export function planRun(request: PlanRequest): Plan {
   const candidates: Plan[] = [];
   // Weights packed into every layer's own session take twice the memory and were no faster on packs of 512 tokens or more.
   const weights = request.weights ?? "fed";
-  const sizeGroups = request.batchTokens ? [[request.batchTokens]] : PACK_SIZES;
+  const { intermediate, hidden, heads, headDim } = request.spec;
+  const longest = Math.floor(LARGEST_TENSOR / FLOAT / Math.max(intermediate, hidden, heads * headDim));
+  const longPacks = [Math.max(512, Math.min(LONGEST_PACK, longest)), 512];
+  const sizeGroups = request.batchTokens ? [[request.batchTokens]] : [longPacks, SHORT_PACKS];
   for (const sizes of sizeGroups) {
     for (const tier of TIERS) {
       for (const batchTokens of sizes) {

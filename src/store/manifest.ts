@@ -23,7 +23,7 @@ export interface Identity {
   singleBos: boolean;
   /** The date that a template's clock shows, `YYYY-MM-DD`: fixed when the run first starts. */
   date: string;
-  /** Projections recorded, in the order q, k, v, o. */
+  /** Linear layers of a block that are measured, by name within the block: `self_attn.q_proj`, … */
   matrices: readonly string[];
   /** Whether `S_list` is recorded. */
   spectrum: boolean;

@@ -264,7 +264,8 @@ export function readManifest(folder: string): Manifest | undefined {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if (fsCode(error) === "ENOENT") return undefined;
+    const code = fsCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw outputError(path, "cannot be read", error);
   }
   return parseManifest(text, path);

@@ -105,6 +105,27 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
   cast: [one("to double and back", [T, 4], (x) => t.cast(t.mul(t.cast(x, "float64"), t.constant(3, "float64")), "float32"))],
 };
 
+const labels = (width: number): readonly number[] => [0, width - 1, 3, 500, width >> 1];
+const spreads = [
+  // About 13 orders of magnitude of exp in a row, a few thousand of which weigh in the sum.
+  { spread: 4, words: "over 13 orders of magnitude" },
+  // All of one order: the sum is as long as it can be, and adding up one after another is at its worst.
+  { spread: 0.25, words: "all of one order" },
+];
+
+/** Sums as long as a vocabulary, which backends add up in their own way. 8209 is prime: no parts of equal length. Too large for Jacobians. */
+export const wideCases: readonly PrimitiveCase[] = spreads.flatMap(({ spread, words }) => [
+  ...[[2, 8200] as const, [3, 16384] as const, [2, 8209] as const].map((shape) =>
+    one(`softmax of [${shape}], exp ${words}`, shape, (x) => t.softmax(t.mul(x, t.constant(spread)))),
+  ),
+  ...[1024, 16384, 8209].map((width) => ({
+    title: `crossEntropy over ${width}, exp ${words}`,
+    inputs: { x: [T, width] },
+    indices: { labels: labels(width) },
+    build: ({ x, labels }: Readonly<Record<string, Expr>>) => t.crossEntropy(t.mul(x!, t.constant(spread)), labels!),
+  })),
+]);
+
 /** Gaussian numbers from a seed (mulberry32, Box–Muller). */
 export function gaussian(seed: number): () => number {
   let state = seed;

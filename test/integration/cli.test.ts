@@ -403,7 +403,7 @@ describe("exit status 4, data:", () => {
     ]);
     const out = newFolder();
     const sentence = await refused(4, "run", "--model", llama, "--data", data, "--out", out, "--max-length", "32");
-    expect(sentence).toContain("none of the chosen rows has a label");
+    expect(sentence).toContain("none of the chosen rows could be measured");
     expect(skippedOf(out).map((s) => s.reason)).toEqual(["empty response", "response truncated away"]);
   });
 });

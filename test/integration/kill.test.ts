@@ -171,7 +171,7 @@ describe("Ctrl-C", () => {
       expect(readLines<SkippedRow>(join(out, runFiles.skipped))).toEqual([]);
       expect(stdout).toContain(`${kept} of 64 rows recorded`);
       expect(stdout).toContain("interrupted: the same call goes on from here");
-      expect(stderr).toContain("interrupted: finishing the current layer");
+      expect(stderr).toContain("interrupted: ending cleanly");
       expect(stderr).not.toMatch(/^\s+at /m);
       expect(existsSync(join(out, runFiles.lock))).toBe(false);
       expect(readManifest(out)!.times.sessions.map((s) => s.status)).toEqual(["interrupted"]);
