@@ -277,7 +277,7 @@ function exponentials(x: Expr, e: Emitter): { top: string; exponential: string; 
   const top = e.node("ReduceMax", [e.value(x), e.integers([-1])], { keepdims: 1n });
   const exponential = e.node("Exp", [e.node("Sub", [e.value(x), top])]);
   const part = largestDivisor(width, 512);
-  if (part < 64) {
+  if (part < 64 || x.shape.length !== 2) {
     const exact = e.node("ReduceSum", [e.node("Cast", [exponential], { to: BigInt(DataType.DOUBLE) }), e.integers([-1])], { keepdims: 1n });
     return { top, exponential, total: e.node("Cast", [exact], { to: BigInt(dataTypes[x.dtype]) }) };
   }

@@ -107,9 +107,9 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
 
 const labels = (width: number): readonly number[] => [0, width - 1, 3, 500, width >> 1];
 const spreads = [
-  // About 13 orders of magnitude of exp in a row, a few thousand of which weigh in the sum.
+  // A few terms make up most of the sum, and the rest must not be lost.
   { spread: 4, words: "over 13 orders of magnitude" },
-  // All of one order: the sum is as long as it can be, and adding up one after another is at its worst.
+  // Every term weighs in the sum.
   { spread: 0.25, words: "all of one order" },
 ];
 
