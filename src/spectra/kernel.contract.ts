@@ -59,11 +59,10 @@ export function spectrumKernelContract(name: string, kernel: () => SpectrumKerne
           expectClose(kernel().eigenvalues(rotated(spectrum(n), n), n), spectrum(n), n);
         }
       });
+      it(`finds a spectrum ${kind} to n·ε·λ₁ in QΛQᵀ with n = 1024`, () => {
+        expectClose(kernel().eigenvalues(rotated(spectrum(1024), 1), 1024), spectrum(1024), 1024);
+      });
     }
-
-    it("finds the Laplacian's spectrum to n·ε·λ₁ in QΛQᵀ with n = 1024", () => {
-      expectClose(kernel().eigenvalues(rotated(laplacian(1024), 1), 1024), laplacian(1024), 1024);
-    });
 
     it("keeps the trace and the Frobenius norm of a random matrix", () => {
       const n = 77;
