@@ -21,7 +21,6 @@ export {
   matrixKey,
   type Projection,
   parseMatrixKey,
-  recordInstruction,
   SCHEMA_VERSION,
   type SkippedRow,
   serialise,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { contentHash, type GradientRecord, matrixKey, parseMatrixKey, recordInstruction, serialise } from "./record.ts";
+import { contentHash, type GradientRecord, matrixKey, parseMatrixKey, serialise } from "./record.ts";
 
 const statistics = { M_mean: 1e-9, M_max: 0.1, M_min: -0.30000000000000004, frobenius_norm: 1, S_sum: 2, S_max: 1, S_min: 5e-324 };
 const record: GradientRecord = {
@@ -45,12 +45,6 @@ describe("serialise", () => {
 });
 
 describe("a row's content", () => {
-  it("is its instruction, a newline and its input where there is one", () => {
-    expect(recordInstruction({ instruction: "a", input: "b" })).toBe("a\nb");
-    expect(recordInstruction({ instruction: "a", input: "" })).toBe("a");
-    expect(recordInstruction({ instruction: "a" })).toBe("a");
-  });
-
   it("has a hash that keeps instruction and output apart and tells lone surrogates from each other", () => {
     const hashes = [
       { instruction: "ab", output: "c" },

@@ -61,11 +61,6 @@ export interface SkippedRow {
   label_start?: number;
 }
 
-/** The `instruction` of a record: the row's instruction, plus a newline and its input where that is not empty. */
-export function recordInstruction(row: { readonly instruction: string; readonly input?: string | undefined }): string {
-  return row.input ? `${row.instruction}\n${row.input}` : row.instruction;
-}
-
 /**
  * What a row is known by, beside its position: SHA-256 (hexadecimal) over its instruction and output as a record holds them.
  * Over their JSON, which keeps the two apart and tells lone surrogates from each other.

@@ -88,8 +88,6 @@ export class AddedTokens {
   readonly #raw = new Matcher();
   readonly #normalized = new Matcher();
   readonly #normalize: (text: string) => string;
-  /** The ids these tokens give. */
-  readonly ids: readonly number[];
 
   /**
    * The original disregards the ids of the list: a token that the model knows has the model's id, any other the next free one.
@@ -101,16 +99,16 @@ export class AddedTokens {
     this.#normalize = normalize;
     if (list !== undefined && list !== null && !Array.isArray(list))
       throw new LayergradError("model", "tokenizer.json: added_tokens must be a list; use the model's original file.");
-    const ids = new Map<string, number>();
+    const seen = new Set<string>();
     let next = vocab.size;
     for (const [i, item] of ((list ?? []) as unknown[]).entries()) {
       const config = configAt(item, `added_tokens[${i}]`);
       const { content } = config;
       if (typeof content !== "string")
         throw new LayergradError("model", `tokenizer.json: added_tokens[${i}].content must be a string; use the model's original file.`);
-      if (content === "" || ids.has(content)) continue;
+      if (content === "" || seen.has(content)) continue;
       const id = vocab.get(content) ?? next;
-      ids.set(content, id);
+      seen.add(content);
       next = Math.max(next, id + 1);
       const token: AddedToken = {
         content,
@@ -123,7 +121,6 @@ export class AddedTokens {
       if (normalized) this.#normalized.add(token, normalize(content));
       else this.#raw.add(token, content);
     }
-    this.ids = [...ids.values()];
   }
 
   /** Cuts a text at its added tokens; the text pieces come back normalised, `start` is 0 for the one that begins the text. */

@@ -56,8 +56,11 @@ for (const [title, folder] of [
   ["the project's fixtures", ours],
   ["all fixtures", shared && join(shared, "fixtures")],
 ] as const) {
-  describe.skipIf(!folder)(`${title} agree token for token${folder ? "" : " (set LAYERGRAD_SHARED)"}`, () => {
-    if (!folder) return it.skip("no folder given", () => {});
+  if (!folder) {
+    it.skipIf(!folder)(`${title} agree token for token: skipped, LAYERGRAD_SHARED names no folder that holds them`, () => {});
+    continue;
+  }
+  describe(`${title} agree token for token`, () => {
     for (const file of readdirSync(join(folder, "expected")).sort()) {
       const [, name, mode, set] = /^(\w+)\.(base|instruct)\.(\w+)\.json(?:\.gz)?$/.exec(file)!;
       it(`${name}, ${mode}, ${set}`, () => {

@@ -20,8 +20,6 @@ export interface Tokenizer {
   encode(text: string): number[];
   /** The id that {@link encode} puts before every text; undefined where it puts none, or more than one. */
   readonly bosId: number | undefined;
-  /** One more than the largest id that {@link encode} can give; the model's embedding must have as many rows. */
-  readonly idLimit: number;
 }
 
 /** What a model's folder says about its tokenizer, as parsed JSON. */
@@ -61,10 +59,6 @@ export function createTokenizer({ tokenizerJson }: TokenizerFiles): Tokenizer {
   const normalize = (text: string) => (normalizer === null ? text : normalizer.normalize(text));
   const added = new AddedTokens(json.added_tokens, vocab, normalize);
 
-  let idLimit = 0;
-  for (const id of vocab.values()) idLimit = Math.max(idLimit, id + 1);
-  for (const id of [...added.ids, ...special.before, ...special.after]) idLimit = Math.max(idLimit, id + 1);
-
   // The library caches tokens by word as well, but as strings and in an order that costs more than most of its hits save.
   const cache = new Map<string, readonly number[]>();
   const idsOf = (word: string): readonly number[] => {
@@ -88,7 +82,6 @@ export function createTokenizer({ tokenizerJson }: TokenizerFiles): Tokenizer {
 
   return {
     bosId: special.before.length === 1 ? special.before[0] : undefined,
-    idLimit,
     encode(text) {
       if (LONE_SURROGATE.test(text))
         throw new LayergradError(
