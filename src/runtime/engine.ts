@@ -31,7 +31,7 @@ export interface TokenRow {
   readonly labelStart: number;
 }
 
-/** How the weights reach the runtime: fed at each call, or packed once into a session of each layer (no faster on packs of 512 tokens, thrice the memory). */
+/** How the weights reach the runtime: fed at each call, or packed once into a session of each layer (no faster on packs of 512 tokens, more than twice the memory). */
 export type WeightMode = "fed" | "packed";
 
 /** What a forward pass leaves for the backward one: all products of every layer, or only each layer's input, from which the rest is computed again. */

@@ -73,7 +73,7 @@ const FLOAT = 4;
 export function planRun(request: PlanRequest): Plan {
   const block = buildBlock(request.family, request.spec);
   const candidates: Plan[] = [];
-  // Weights packed into every layer's own session take thrice the memory and were no faster on packs of 512 tokens or more.
+  // Weights packed into every layer's own session take more than twice the memory and were no faster on packs of 512 tokens or more.
   const weights = request.weights ?? "fed";
   const { intermediate, hidden, heads, headDim } = request.spec;
   const longest = Math.floor(LARGEST_TENSOR / FLOAT / Math.max(intermediate, hidden, heads * headDim));
