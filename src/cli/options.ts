@@ -9,6 +9,12 @@ export function count(text: string): number {
   return value;
 }
 
+/** A whole number from zero on. */
+export function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) throw new InvalidArgumentError("It must be a whole number from 0 on.");
+  return Number(text);
+}
+
 const units: Readonly<Record<string, number>> = { kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, "": 1 };
 
 /** Bytes from `6GB`, `800 MB` or a plain number; a GB is 10⁹ bytes. */
@@ -37,6 +43,13 @@ export const shared = {
     new Option("--matrices <choice>", "weight matrices: reference (square, or in attention), attention, mlp, or all of the blocks")
       .choices([...matrixChoices])
       .default("reference"),
+  labels: () =>
+    new Option(
+      "--labels <choice>",
+      "which labels the loss counts: all, first:K, last:K, random:K (K a number, or @<data>: as many as the row's twin there has), sweep",
+    ).default("all"),
+  labelSeed: () => new Option("--label-seed <N>", "seed of random labels").argParser(wholeNumber).default(0),
+  draws: () => new Option("--draws <N>", "random choices of each size in a sweep (default 8, the least)").argParser(count),
   batchTokens: () =>
     new Option("--batch-tokens <tokens>", "most tokens that go through the model together (default: by memory)").argParser(count),
   threads: () => new Option("--threads <N>", "threads (default: the machine's cores)").argParser(count),

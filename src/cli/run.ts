@@ -19,6 +19,9 @@ interface RunFlags {
   readonly matrices: MatrixChoice;
   readonly spectrum?: boolean;
   readonly cosines?: boolean;
+  readonly labels: string;
+  readonly labelSeed: number;
+  readonly draws?: number;
   readonly singleBos?: boolean;
   readonly date?: string;
   readonly batchTokens?: number;
@@ -42,6 +45,9 @@ export const runCommand = (): Command =>
     .addOption(shared.matrices())
     .option("--spectrum", "record every singular value (S_list)")
     .option("--cosines", "record cosine similarities of gradients within and between layers")
+    .addOption(shared.labels())
+    .addOption(shared.labelSeed())
+    .addOption(shared.draws())
     .addOption(shared.singleBos())
     .addOption(shared.date())
     .addOption(shared.batchTokens())

@@ -97,7 +97,7 @@ export const headWeights = { norm: "model.norm.weight", head: "lm_head.weight", 
 
 /**
  * The output head over label positions, forward and backward in one graph: hidden states `x` `[N, hidden]`, `labels` `[N]` and
- * `weights` `[N]` (each label's share in its row's mean) to `loss` `[N]` in nats, unweighted, and `ct.x` `[N, hidden]`.
+ * `ct.loss` `[N]` to each label's own `loss` `[N]` in nats, and `ct.x` `[N, hidden]`.
  */
 export function headGraph(spec: ModelSpec): Graph {
   const n = dim("N");
@@ -105,6 +105,6 @@ export function headGraph(spec: ModelSpec): Graph {
   const normalised = t.rmsNorm(x, input(headWeights.norm, [spec.hidden]), spec.normEps);
   const logits = t.linear("lm_head", normalised, input(headWeights.head, [spec.vocabulary, spec.hidden]));
   const loss = t.crossEntropy(logits, input("labels", [n], "int64"));
-  const [dx] = differentiate([[loss, input("weights", [n])]], [x]) as [Expr];
+  const [dx] = differentiate([[loss, input("ct.loss", [n])]], [x]) as [Expr];
   return { name: "head", outputs: { loss, "ct.x": dx } };
 }

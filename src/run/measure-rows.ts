@@ -3,6 +3,7 @@ import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { Row } from "../text/row.ts";
 import { localDay } from "../text/strftime.ts";
 import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, planFor, skippedRow } from "./measuring.ts";
+import { checkLabels, measureLabelled, resolveLabels } from "./labels.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** A row given in memory: as {@link Row}, but `input` may be missing. */
@@ -38,6 +39,7 @@ export async function* measureRows(
 ): AsyncGenerator<MeasuredRow, void, undefined> {
   const { maxLength, batchTokens, threads } = options;
   checkCounts({ maxLength, batchTokens, threads });
+  checkLabels(options);
   const complete = rows.map(completeRow);
   const opened = typeof model === "string" ? await openModel(model) : model;
   try {
@@ -51,7 +53,7 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
   const { mode = "base", maxLength = 1024, singleBos = false, signal } = options;
   checkMode(model, mode);
   const encode = rowEncoder(model, { mode, maxLength, singleBos, date: options.date ?? localDay(new Date()) });
-  const encoded = rows.map(encode);
+  const { labelling, encoded } = await resolveLabels(options, rows, rows.map(encode), encode);
   const withLabels = encoded.filter((e) => !e.skip);
   // Rows without labels come out where they stand among the others.
   let next = 0;
@@ -65,7 +67,7 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
     try {
       for (const pack of packs) {
         signal?.throwIfAborted();
-        for (const [i, result] of (await engine.measure(pack, signal)).entries()) {
+        for (const [i, result] of (await measureLabelled(engine, pack, labelling, signal)).entries()) {
           const row = rows[result.row]!;
           yield* skippedBefore(result.row);
           yield result.problem ? skippedRow(row, pack[i]!, result.problem) : gradientRecord(row, pack[i]!, result);

@@ -5,12 +5,12 @@ import { Engine, type WeightMode } from "../runtime/engine.ts";
 import { memoryError, onnxRuntime } from "../runtime/onnx-runtime.ts";
 import { packRows } from "../runtime/packing.ts";
 import { type Plan, planRun } from "../runtime/planner.ts";
-import type { RowStatistics } from "../runtime/row-statistics.ts";
 import { SpectrumPool } from "../runtime/spectrum-pool.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { type Row, userText } from "../text/row.ts";
+import type { Measured } from "./labels.ts";
 import type { Model } from "./open-model.ts";
 
 /** How rows are measured, whether they come from a file or from memory. */
@@ -27,6 +27,15 @@ export interface MeasureOptions {
   readonly cosines?: boolean | undefined;
   /** Drop the second BOS that a template's own BOS causes. */
   readonly singleBos?: boolean | undefined;
+  /**
+   * Which labels the loss counts: `all` (default), `first:K`, `last:K`, `random:K`, where K is a number or `@` and the data whose rows, each
+   * at the same position and with the same instruction, say how many; or `sweep`, which adds to each record the same row with ever fewer labels.
+   */
+  readonly labels?: string | undefined;
+  /** Seed of random labels, default 0. */
+  readonly labelSeed?: number | undefined;
+  /** Random choices of each size in a sweep, at least and by default 8. */
+  readonly draws?: number | undefined;
   /** The date a template's clock shows, `YYYY-MM-DD`; default today, for a run the day of the folder's first call. */
   readonly date?: string | undefined;
   /** Most tokens in one pack; default by the plan. */
@@ -126,13 +135,15 @@ export const skippedRow = (row: Row, { row: index, inputIds, labelStart }: Encod
 });
 
 /** One line of records.jsonl. */
-export const gradientRecord = (row: Row, encoded: EncodedRow, { loss, matrices, cosines }: RowStatistics): GradientRecord => ({
+export const gradientRecord = (row: Row, encoded: EncodedRow, measured: Measured): GradientRecord => ({
   ...contentOf(row),
-  loss,
+  loss: measured.loss,
   row: encoded.row,
   n_tokens: encoded.inputIds.length,
   label_start: encoded.labelStart,
-  n_labels: encoded.nLabels,
-  ...matrices,
-  ...cosines,
+  n_labels: measured.nLabels,
+  ...(measured.labels ? { labels: measured.labels } : {}),
+  ...measured.matrices,
+  ...measured.cosines,
+  ...(measured.sweep ? { sweep: measured.sweep } : {}),
 });

@@ -2,7 +2,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { LayergradError } from "../errors.ts";
-import { type RowFile, readRows, selectRows } from "../io/rows.ts";
+import { type RowFile, type RowRange, readRows, selectRows } from "../io/rows.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
 import type { Phases } from "../runtime/phases.ts";
 import { gigabytes, type Plan } from "../runtime/planner.ts";
@@ -19,6 +19,7 @@ import {
   planFor,
   skippedRow,
 } from "./measuring.ts";
+import { checkLabels, type Labelling, measureLabelled, resolveLabels } from "./labels.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
@@ -94,7 +95,9 @@ export async function run(options: RunOptions): Promise<RunSummary> {
     const date = options.date ?? earlier?.identity.date ?? localDay(new Date());
 
     // All that can be refused is refused before the folder is touched: --overwrite must not cost the old records for nothing.
-    const encoded = await encodeRange(model, data, range, { mode, maxLength, singleBos, date }, signal);
+    const encode = rowEncoder(model, { mode, maxLength, singleBos, date });
+    const whole = await encodeRange(encode, data, range, signal);
+    const { labelling, identity: labels, encoded } = await resolveLabels(options, data.rows, whole, encode);
     const rows = encoded.filter((e) => !e.skip);
     const packedBefore = earlier?.options.packedTo;
     const plan = rows.length > 0 ? planFor(model, rows, options, typeof packedBefore === "number" ? packedBefore : undefined) : undefined;
@@ -118,12 +121,14 @@ export async function run(options: RunOptions): Promise<RunSummary> {
           matrices: chosen,
           spectrum,
           cosines,
+          ...(labels ? { labels } : {}),
         },
         model: { folder: options.model, type: model.spec.modelType, files: hashes.files },
         data: { path: options.data, sha256: data.sha256, rows: data.rows.length },
         options: {
           rows: options.rows ?? null,
           limit: options.limit ?? null,
+          labels: options.labels ?? "all",
           threads: options.threads ?? availableParallelism(),
           batchTokens: options.batchTokens ?? null,
           memory: options.memory ?? null,
@@ -148,7 +153,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
       const open = new Set(rows.filter((e) => !known.has(e.row)).map((e) => e.row));
       const computation =
         plan && open.size > 0
-          ? await computeRows(options, model, data, folder, { rows, open, plan })
+          ? await computeRows(options, model, data, folder, { rows, open, plan, labelling })
           : { computed: { rows: 0, tokens: 0 }, interrupted: false };
       const summary = { folder: options.out, ...countRows(folder, range), seconds: (performance.now() - began) / 1000, ...computation };
       if (summary.recorded === 0 && !summary.interrupted) {
@@ -169,13 +174,11 @@ export async function run(options: RunOptions): Promise<RunSummary> {
 }
 
 async function encodeRange(
-  model: Model,
+  encode: ReturnType<typeof rowEncoder>,
   data: RowFile,
-  { start, end }: { readonly start: number; readonly end: number },
-  text: Parameters<typeof rowEncoder>[1],
+  { start, end }: RowRange,
   signal: AbortSignal | undefined,
 ): Promise<EncodedRow[]> {
-  const encode = rowEncoder(model, text);
   const encoded: EncodedRow[] = [];
   for (let index = start; index < end; index++) {
     // Now and then the event loop gets a turn, so that an interrupt is heard.
@@ -191,6 +194,7 @@ interface Work {
   readonly rows: readonly EncodedRow[];
   readonly open: ReadonlySet<number>;
   readonly plan: Plan;
+  readonly labelling: Labelling;
 }
 
 async function computeRows(
@@ -198,7 +202,7 @@ async function computeRows(
   model: Model,
   data: RowFile,
   folder: RunFolder,
-  { rows, open, plan }: Work,
+  { rows, open, plan, labelling }: Work,
 ): Promise<Pick<RunSummary, "computed" | "interrupted" | "plan" | "phases">> {
   const { watch = {}, signal } = options;
   const tokensOf = (list: readonly EncodedRow[]) => list.reduce((sum, r) => sum + r.inputIds.length, 0);
@@ -214,7 +218,7 @@ async function computeRows(
     watch.start?.({ rows: rows.length, done: rows.length - open.size, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
     for (const pack of packs) {
       signal?.throwIfAborted();
-      const results = await engine.measure(pack, signal);
+      const results = await measureLabelled(engine, pack, labelling, signal);
       const fresh = results.flatMap((result, i) =>
         open.has(result.row) ? [{ result, encoded: pack[i]!, row: data.rows[result.row]! }] : [],
       );
@@ -239,7 +243,7 @@ async function computeRows(
 }
 
 /** Rows of the range that the folder holds, by what became of them. */
-function countRows(folder: RunFolder, { start, end }: { readonly start: number; readonly end: number }) {
+function countRows(folder: RunFolder, { start, end }: RowRange) {
   const inside = (row: number) => row >= start && row < end;
   const reasons: Record<string, number> = {};
   for (const [row, { reason }] of folder.skipped) if (inside(row)) reasons[reason] = (reasons[reason] ?? 0) + 1;
@@ -247,9 +251,10 @@ function countRows(folder: RunFolder, { start, end }: { readonly start: number; 
   return { requested: end - start, recorded: [...folder.done.keys()].filter(inside).length, skipped, reasons };
 }
 
-function checkOptions({ maxLength, batchTokens, threads, limit, date, matrices, cosines }: RunOptions): void {
+function checkOptions({ maxLength, batchTokens, threads, limit, date, matrices, cosines, ...labels }: RunOptions): void {
   if (cosines && matrices === "mlp")
     throw new LayergradError("usage", "--cosines are of attention matrices, and --matrices mlp leaves those out; drop one of the two.");
+  checkLabels(labels);
   // Before the folder takes it into its identity.
   if (date !== undefined) parseDay(date);
   checkCounts({ "--max-length": maxLength, "--batch-tokens": batchTokens, "--threads": threads, "--limit": limit });

@@ -31,6 +31,12 @@ export interface TokenRow {
   readonly labelStart: number;
 }
 
+/** A row with the subsets of its labels whose losses are wanted, one gradient each. */
+export interface SubsetRow extends TokenRow {
+  /** Each a set of labels, counted from the row's first; the loss is the mean over them. */
+  readonly subsets: readonly ArrayLike<number>[];
+}
+
 /** How the weights reach the runtime: fed at each call, or packed once into a session of each layer (no faster on packs of 512 tokens, more than twice the memory). */
 export type WeightMode = "fed" | "packed";
 
@@ -152,6 +158,16 @@ export class Engine {
    * @param signal - Looked at before each layer; the pack is then given up with the signal's reason.
    */
   async measure(rows: readonly TokenRow[], signal?: AbortSignal): Promise<RowStatistics[]> {
+    const all = rows.map((row) => ({ ...row, subsets: [Array.from({ length: labelCount(row) }, (_, i) => i)] }));
+    return (await this.measureSubsets(all, signal)).map(([statistics]) => statistics!);
+  }
+
+  /**
+   * As {@link measure}, for chosen labels: one forward pass serves all subsets of a row, each of which takes a backward pass.
+   *
+   * @returns For each row the statistics of each of its subsets. A subset without labels has the loss NaN and no matrices.
+   */
+  async measureSubsets(rows: readonly SubsetRow[], signal?: AbortSignal): Promise<RowStatistics[][]> {
     const pack = this.layOut(rows);
     let x = await this.phases.time("embedding", () => this.embed(pack));
     const states: LayerState[] = [];
@@ -161,20 +177,41 @@ export class Engine {
       states.push(this.options.retention === "products" ? state : { x });
       x = output;
     }
-    const { losses, ct } = await this.phases.time("head", () => this.runHead(x, pack));
+    const heads = await this.phases.time("head", () => this.runHead(x, pack));
 
-    const results = rows.map(({ row }, r) => new RowInProgress(row, losses[r]!, this.options));
+    const results: RowStatistics[][] = rows.map(() => []);
+    const passes = Math.max(...rows.map((row) => row.subsets.length));
+    for (let pass = 0; pass < passes; pass++) {
+      const ct = this.zeros([pack.tokens, this.spec.hidden]);
+      const inHand = rows.map(({ row, subsets }, r) => {
+        const subset = subsets[pass];
+        return subset && new RowInProgress(row, this.seedSubset(ct, heads[r]!, subset, pack.starts[r]!), this.options);
+      });
+      await this.backwardThrough(states, ct, pack, inHand, pass === passes - 1, signal);
+      for (const [r, row] of inHand.entries()) if (row) results[r]!.push(row.finish());
+    }
+    return results;
+  }
+
+  /** Takes a cotangent from the last layer to the first and adds each layer's statistics to the rows in hand. */
+  private async backwardThrough(
+    states: LayerState[],
+    ct: FloatTensor,
+    pack: PackLayout,
+    inHand: readonly (RowInProgress | undefined)[],
+    last: boolean,
+    signal?: AbortSignal,
+  ): Promise<void> {
     let ctX = ct;
     for (let i = this.spec.layers - 1; i >= 0; i--) {
       signal?.throwIfAborted();
       const { ctInput, factors } = await this.phases.time("backward", () => this.backward(i, states[i]!, ctX, pack));
-      states.length = i;
+      if (last) states.length = i;
       ctX = ctInput;
-      for (const [r, result] of results.entries()) {
-        if (result.finite) await result.add(i, await this.factors.measure(pairsOf(factors, i, pack, r)), this.phases);
+      for (const [r, row] of inHand.entries()) {
+        if (row?.finite) await row.add(i, await this.factors.measure(pairsOf(factors, i, pack, r)), this.phases);
       }
     }
-    return results.map((r) => r.finish());
   }
 
   /** Frees every program. The engine cannot be used afterwards. */
@@ -282,43 +319,48 @@ export class Engine {
     };
   }
 
-  /** Losses of the rows and the cotangent of the last layer's output; logits exist at label positions only, a chunk at a time. */
-  private async runHead(x: FloatTensor, { rows, starts, tokens }: PackLayout): Promise<{ losses: number[]; ct: FloatTensor }> {
+  /** Each row's losses label by label, and their cotangents; logits exist at label positions only, a chunk at a time. */
+  private async runHead(x: FloatTensor, { rows, starts }: PackLayout): Promise<RowHead[]> {
     const { hidden } = this.spec;
-    const labels = rows.flatMap(({ inputIds, labelStart }, r) => {
-      const first = Math.max(labelStart, 1);
-      const count = inputIds.length - first;
-      return Array.from({ length: Math.max(count, 0) }, (_, i) => ({
-        r,
-        at: starts[r]! + first + i - 1,
-        label: inputIds[first + i]!,
-        weight: 1 / count,
-      }));
+    const heads = rows.map((row) => {
+      const count = labelCount(row);
+      return { first: row.inputIds.length - count - 1, losses: new Float64Array(count), ct: this.zeros([count, hidden]) };
     });
-    const losses = rows.map((_, r) => (labels.some((l) => l.r === r) ? 0 : Number.NaN));
-    const ct = this.zeros([tokens, hidden]);
+    const labels = heads.flatMap(({ first, losses }, r) =>
+      Array.from(losses, (_, i) => ({ r, i, at: starts[r]! + first + i, label: rows[r]!.inputIds[first + i + 1]! })),
+    );
     // Chunks of one size: a short last one would starve the matrix product.
     const size = Math.ceil(labels.length / Math.ceil(labels.length / this.options.labelsPerChunk));
     for (let from = 0; from < labels.length; from += size) {
       const chunk = labels.slice(from, from + size);
       const states = this.zeros([chunk.length, hidden]);
-      for (const [i, { at }] of chunk.entries()) place(states, rowsOf(x, at, at + 1), i);
+      for (const [c, { at }] of chunk.entries()) place(states, rowsOf(x, at, at + 1), c);
       const result = await this.head.run({
         ...this.headFeeds,
         x: states,
         labels: indices(chunk.map((l) => l.label)),
-        weights: this.real(
-          [chunk.length],
-          Float64Array.from(chunk, (l) => l.weight),
-        ),
+        "ct.loss": this.real([chunk.length], new Float32Array(chunk.length).fill(1)),
       });
-      const [loss, ctStates] = [result.loss!.data as FloatArray, result["ct.x"] as FloatTensor];
-      for (const [i, { r, at, weight }] of chunk.entries()) {
-        losses[r]! += loss[i]! * weight;
-        place(ct, rowsOf(ctStates, i, i + 1), at);
+      const [losses, ct] = [result.loss!.data as FloatArray, result["ct.x"] as FloatTensor];
+      for (const [c, { r, i }] of chunk.entries()) {
+        heads[r]!.losses[i] = losses[c]!;
+        place(heads[r]!.ct, rowsOf(ct, c, c + 1), i);
       }
     }
-    return { losses, ct };
+    return heads;
+  }
+
+  /** Puts the cotangent of a subset's mean loss into the pack's, for a row that begins at token `start`; returns that loss, NaN for an empty subset. */
+  private seedSubset(ct: FloatTensor, head: RowHead, subset: ArrayLike<number>, start: number): number {
+    const { hidden } = this.spec;
+    let total = 0;
+    for (let n = 0; n < subset.length; n++) {
+      const label = subset[n]!;
+      total += head.losses[label]!;
+      const to = (start + head.first + label) * hidden;
+      for (let j = 0; j < hidden; j++) ct.data[to + j] = head.ct.data[label * hidden + j]! / subset.length;
+    }
+    return total / subset.length;
   }
 
   private programs(layer: number): LayerPrograms {
@@ -353,6 +395,19 @@ export class Engine {
     return { shape, data: new Type(sizeOf(shape)) };
   }
 }
+
+/** The output head's result for one row. */
+interface RowHead {
+  /** Position in the row from which its first label is predicted. */
+  readonly first: number;
+  /** Cross-entropy of each label, nats. */
+  readonly losses: Float64Array;
+  /** Cotangent that each label's own loss, unweighted, sends to the position it is predicted from: `[labels, hidden]`. */
+  readonly ct: FloatTensor;
+}
+
+/** Labels of a row: nothing comes before its first token, which therefore is none. */
+const labelCount = ({ inputIds, labelStart }: TokenRow): number => Math.max(0, inputIds.length - Math.max(labelStart, 1));
 
 /** A tapped layer's factors over a whole pack. */
 interface Factor {

@@ -4,6 +4,7 @@ export {
   type Identity,
   type IdentityRequest,
   identityDifferences,
+  type LabelIdentity,
   MANIFEST_VERSION,
   type Manifest,
   type ModelDescription,
@@ -17,12 +18,14 @@ export {
   type CosineStatistics,
   contentHash,
   type GradientRecord,
+  type LabelSubset,
   type MatrixKey,
   matrixKey,
   type Projection,
   parseMatrixKey,
   SCHEMA_VERSION,
   type SkippedRow,
+  type SweepEntry,
   serialise,
 } from "./record.ts";
 export { type OpenRunOptions, type RunDescription, RunFolder, readManifest, runFiles } from "./records.ts";

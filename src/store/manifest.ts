@@ -29,6 +29,21 @@ export interface Identity {
   spectrum: boolean;
   /** Whether the cosine similarities are recorded. */
   cosines: boolean;
+  /** Which labels the loss counts; absent where all. */
+  labels?: LabelIdentity;
+  /** How the data file's columns became rows; absent where they are named as ours. */
+  columns?: Readonly<Record<string, string>>;
+}
+
+/** A choice of labels, with all that decides it. */
+export interface LabelIdentity {
+  rule: "first" | "last" | "random" | "sweep";
+  /** How many, or SHA-256 of the data file whose rows say how many. */
+  count?: number | { twins: string };
+  /** Of the random choices. */
+  seed?: number;
+  /** Random choices of each size in a sweep. */
+  draws?: number;
 }
 
 /** An identity as a caller states it: without a date the folder's own holds, or today's for a new run. */
@@ -115,9 +130,11 @@ export function identityDifferences(recorded: Readonly<Record<string, unknown>>,
     "matrices",
     "spectrum",
     "cosines",
+    "labels",
     "weights",
     "tokenizer",
     "data",
+    "columns",
   ];
   const rank = (key: string): number => (order.includes(key) ? order.indexOf(key) : order.length);
   return [...keys]

@@ -29,6 +29,31 @@ export interface CosineStatistics {
   cosine_adjacent?: Readonly<Record<string, readonly (number | null)[]>> | null;
 }
 
+/** Which of a row's labels its loss is the mean over. */
+export interface LabelSubset {
+  rule: "first" | "last" | "random";
+  /** Labels counted. */
+  k: number;
+  /** Labels that the row has. */
+  of: number;
+}
+
+/** One step of a row's sweep: the gradients of the mean loss over k of its labels, by module one value a layer, averaged over draws. */
+export interface SweepEntry {
+  /** The row's first k labels, or k random ones. */
+  labels: "first" | "random";
+  k: number;
+  /** Choices of labels that the numbers are averages over. */
+  draws: number;
+  /** Mean cross-entropy over the k labels, nats. */
+  loss: number;
+  nuclear_norm: Readonly<Record<string, readonly number[]>>;
+  frobenius_norm: Readonly<Record<string, readonly number[]>>;
+  sigma_max: Readonly<Record<string, readonly number[]>>;
+  /** Null where Σσ < 1e-12 in one of the draws. */
+  effective_rank: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
 /**
  * One line of records.jsonl: the reference's own fields, and beside them ours. Keys `model.layers.<i>.self_attn.<p>_proj.weight`
  * hold {@link MatrixStatistics}.
@@ -47,6 +72,10 @@ export interface GradientRecord extends CosineStatistics {
   label_start: number;
   /** Tokens that enter the loss. */
   n_labels: number;
+  /** Which labels they are; absent where all of the row's. */
+  labels?: LabelSubset;
+  /** The same row with ever more of its labels, from one on; the last step is the record itself. */
+  sweep?: readonly SweepEntry[];
   [matrix: MatrixKey]: MatrixStatistics;
 }
 

@@ -114,14 +114,14 @@ describe("the stages of a Llama block, as text", () => {
   });
   it("the head: loss and the cotangent of its input, from one product each way", () => {
     expect(printGraph(headGraph(spec))).toMatchInlineSnapshot(`
-      "head(x: float32[N,8], model.norm.weight: float32[8], lm_head.weight: float32[32,8], labels: int64[N], weights: float32[N])
+      "head(x: float32[N,8], model.norm.weight: float32[8], lm_head.weight: float32[32,8], labels: int64[N], ct.loss: float32[N])
         %0 = rmsNorm(x, model.norm.weight) eps=0.00001 : float32[N,8]
         %1 = linear(%0, lm_head.weight) name=lm_head : float32[N,32]
         %2 = crossEntropy(%1, labels) : float32[N]
         %3 = inverseRms(x) eps=0.00001 : float32[N,1]
         %4 = softmax(%1) : float32[N,32]
         %5 = subtractOneHot(%4, labels) : float32[N,32]
-        %6 = reshape(weights) shape=[N,1] : float32[N,1]
+        %6 = reshape(ct.loss) shape=[N,1] : float32[N,1]
         %7 = mul(%5, %6) : float32[N,32]
         %8 = matmul(%7, lm_head.weight) transA=false transB=false alpha=1 : float32[N,8]
         %9 = mul(%8, model.norm.weight) : float32[N,8]

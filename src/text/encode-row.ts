@@ -2,8 +2,13 @@ import { type ChatTemplate, type PromptMode, promptText } from "./prompt.ts";
 import type { Row } from "./row.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** Why a row has no loss, as it stands in skipped.jsonl. */
-export type SkipReason = "empty response" | "response truncated away" | "no label left after merging";
+/** Why a row has no loss, as it stands in skipped.jsonl. The last two: it was to count as many labels as its twin in other data. */
+export type SkipReason =
+  | "empty response"
+  | "response truncated away"
+  | "no label left after merging"
+  | "no twin with its instruction"
+  | "no label in its twin";
 
 /** A row as the model sees it. */
 export interface EncodedRow {
