@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { measureRows, printGraph, readManifest, run } from "./index.ts";
 import { buildBlock, chooseLinears } from "./models/block.ts";
-import { readModel } from "./models/registry.ts";
+import { readModel, supportedModelTypes } from "./models/registry.ts";
 import { projectStage } from "./models/stages.ts";
 import { vjpRules } from "./autodiff/rules.ts";
 
@@ -118,11 +118,16 @@ describe("what the pages say is so", () => {
     }
   });
 
-  it("adding-a-family.md: the families are quoted as they stand", () => {
+  it("families.md: the families are quoted as they stand, and all are in its table", () => {
     const plain = (code: string) => code.replace(/^\s+/gm, "").trim();
-    const [, llama, qwen2] = blocks("docs/adding-a-family.md", "text").map(plain);
+    const [, llama, ...qwen3] = blocks("docs/families.md", "text").map(plain);
     expect(plain(read("src/models/families/llama.ts"))).toContain(llama);
-    expect(plain(read("src/models/families/qwen2.ts"))).toContain(qwen2);
+    expect(qwen3.length).toBe(2);
+    for (const quoted of qwen3) expect(plain(read("src/models/families/qwen3.ts"))).toContain(quoted);
+    const listed = [...read("docs/families.md").matchAll(/^\| [A-Z][\w -]+ \|([^|]+)\|/gm)].flatMap((row) => [
+      ...row[1]!.matchAll(/`(\w+)`/g),
+    ]);
+    expect(listed.map((m) => m[1]).toSorted()).toEqual(supportedModelTypes.toSorted());
   });
 
   it("records.md: every field of a record, a skipped row and a manifest is named", async () => {

@@ -43,6 +43,21 @@ export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
       return t.mul(ct, t.add(s, t.sub(y, t.mul(y, s))));
     },
   ],
+  // tanh' = 1 − tanh²
+  tanh: (y, ct) => [() => t.sub(ct, t.mul(ct, t.mul(y, y)))],
+  // With y = x·s, s = σ(2u) and 2u = x·(a + b·x²): y' = s + (y − y·s)·(a + 3b·x²)
+  geluTanh: (y, ct) => [
+    () => {
+      const x = y.args[0]!;
+      const scalar = (value: number) => t.constant(value, x.dtype);
+      const a = 2 * Math.sqrt(2 / Math.PI);
+      const b = 0.044715 * a;
+      const square = t.mul(x, x);
+      const s = t.sigmoid(t.mul(x, t.add(t.mul(square, scalar(b)), scalar(a))));
+      const slope = t.add(t.mul(square, scalar(3 * b)), scalar(a));
+      return t.mul(ct, t.add(s, t.mul(t.sub(y, t.mul(y, s)), slope)));
+    },
+  ],
   // With x̂ = x·r and g = ct∘w: dx = r·(g − x̂·mean(g∘x̂)), the eps inside r being exact.
   rmsNorm: ({ args, attrs }, ct) => {
     const [x, weight] = args as [Expr, Expr];

@@ -47,9 +47,11 @@ export const inspectCommand = (): Command =>
       }));
       const matrices = chosen.map((l) => ({ name: l.name, shape: [l.outFeatures, l.inFeatures] as const }));
       checkpoint.close();
-      const { rope: _, biases, ...sizes } = spec;
-      if (flags.json)
-        process.stdout.write(`${JSON.stringify({ ...sizes, biases: [...biases], parameters, matrices, gemmFlops: rate, estimates })}\n`);
+      const { attention, biases, ...sizes } = spec;
+      // JSON has no Infinity: a layer without a window, and a cap that is none, come out as null.
+      const windows = attention.map((layer) => layer.window);
+      const described = { ...sizes, windows, biases: [...biases], parameters, matrices, gemmFlops: rate, estimates };
+      if (flags.json) process.stdout.write(`${JSON.stringify(described)}\n`);
       else process.stdout.write(`${describe(folder, spec, parameters, matrices, rate, estimates)}\n`);
     });
 

@@ -115,7 +115,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     };
     // The same precedence as transformers: a whole file wins over an index beside it.
     if (entries.includes(singleFile)) {
-      for (const [name, info] of open(singleFile)) tensors.set(name, info);
+      for (const [name, info] of open(singleFile)) addTensor(tensors, name, info);
     } else if (entries.includes(indexFile)) {
       weightFiles.push(indexFile);
       openShards(folder, entries, open, tensors);
@@ -138,6 +138,20 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     for (const fd of files.values()) closeSync(fd);
     throw error;
   }
+}
+
+/**
+ * Adds a tensor under the name it has in a model of text alone: multimodal checkpoints hold that model as `language_model.model.…` or
+ * `model.language_model.…`.
+ */
+function addTensor(tensors: Map<string, TensorInfo>, stored: string, info: TensorInfo): void {
+  const name = stored.replace(/^language_model\./, "").replace(/^model\.language_model\./, "model.");
+  if (tensors.has(name))
+    throw new LayergradError(
+      "model",
+      `${info.file}: holds tensor ${quote(name)} under two names, ${quote(stored)} being one; download it again.`,
+    );
+  tensors.set(name, info);
 }
 
 const singleFile = "model.safetensors";
@@ -185,7 +199,7 @@ function openShards(
     for (const name of shards.get(shard)!) {
       const info = held.get(name);
       if (!info) throw fail(`puts tensor ${quote(name)} into ${shard}, which does not hold it; download both files again.`);
-      tensors.set(name, info);
+      addTensor(tensors, name, info);
     }
   }
 }

@@ -6,8 +6,9 @@ import type { FloatArray, Tensor } from "../tensor/tensor.ts";
 import { attentionGraphs, causalMask, STRIP, stripRanges, stripsOf } from "./attention.ts";
 import type { ModelSpec } from "./family.ts";
 
-const spec = { heads: 4, keyValueHeads: 2, headDim: 6 } as ModelSpec;
-const { heads, keyValueHeads, headDim } = spec;
+const [heads, keyValueHeads, headDim] = [4, 2, 6];
+const none = Number.POSITIVE_INFINITY;
+const spec = { heads, keyValueHeads, headDim, scoreScale: 1 / Math.sqrt(headDim), scoreCap: none } as ModelSpec;
 
 /** Repeatable normal-ish numbers. */
 function numbers(seed: number): () => number {
@@ -41,7 +42,12 @@ function makeCase(n: number): Case {
 }
 
 /** Causal grouped-query attention and its vjp as the textbook writes them, whole score matrices, no strips. */
-function dense({ q, k, v, ct }: Case, n: number): Record<"context" | "ct.q" | "ct.k" | "ct.v", Float64Array> {
+function dense(
+  { q, k, v, ct }: Case,
+  n: number,
+  { scoreScale, scoreCap } = spec,
+  window = none,
+): Record<"context" | "ct.q" | "ct.k" | "ct.v", Float64Array> {
   const [wide, narrow] = [heads * headDim, keyValueHeads * headDim];
   const out = {
     context: new Float64Array(n * wide),
@@ -49,24 +55,26 @@ function dense({ q, k, v, ct }: Case, n: number): Record<"context" | "ct.q" | "c
     "ct.k": new Float64Array(n * narrow),
     "ct.v": new Float64Array(n * narrow),
   };
-  const scale = 1 / Math.sqrt(headDim);
+  const cap = (s: number) => (scoreCap === none ? s : scoreCap * Math.tanh(s / scoreCap));
   for (let h = 0; h < heads; h++) {
     const [a, b] = [h * headDim, Math.floor(h / (heads / keyValueHeads)) * headDim];
     for (let i = 0; i < n; i++) {
       const each = <T>(f: (d: number) => T): T[] => Array.from({ length: headDim }, (_, d) => f(d));
-      const upTo = (f: (j: number) => number): number[] => Array.from({ length: i + 1 }, (_, j) => f(j));
+      const first = Math.max(0, i - window + 1);
+      const upTo = (f: (j: number) => number): number[] => Array.from({ length: i + 1 - first }, (_, j) => f(first + j));
       const sum = (list: readonly number[]) => list.reduce((x, y) => x + y, 0);
-      const scores = upTo((j) => scale * sum(each((d) => q[i * wide + a + d]! * k[j * narrow + b + d]!)));
+      const scores = upTo((j) => cap(scoreScale * sum(each((d) => q[i * wide + a + d]! * k[j * narrow + b + d]!))));
       const top = Math.max(...scores);
       const total = sum(scores.map((s) => Math.exp(s - top)));
       const p = scores.map((s) => Math.exp(s - top) / total);
       const dp = upTo((j) => sum(each((d) => ct[i * wide + a + d]! * v[j * narrow + b + d]!)));
       const mean = sum(p.map((x, j) => x * dp[j]!));
-      for (let j = 0; j <= i; j++) {
-        const ds = p[j]! * (dp[j]! - mean) * scale;
+      for (let j = first; j <= i; j++) {
+        const at = j - first;
+        const ds = p[at]! * (dp[at]! - mean) * (1 - (scores[at]! / scoreCap) ** 2) * scoreScale;
         for (let d = 0; d < headDim; d++) {
-          out.context[i * wide + a + d]! += p[j]! * v[j * narrow + b + d]!;
-          out["ct.v"][j * narrow + b + d]! += p[j]! * ct[i * wide + a + d]!;
+          out.context[i * wide + a + d]! += p[at]! * v[j * narrow + b + d]!;
+          out["ct.v"][j * narrow + b + d]! += p[at]! * ct[i * wide + a + d]!;
           out["ct.q"][i * wide + a + d]! += ds * k[j * narrow + b + d]!;
           out["ct.k"][j * narrow + b + d]! += ds * q[i * wide + a + d]!;
         }
@@ -76,13 +84,15 @@ function dense({ q, k, v, ct }: Case, n: number): Record<"context" | "ct.q" | "c
   return out;
 }
 
-const masks = (n: number) =>
-  Object.fromEntries(stripRanges(n).map((s, i) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows) }]));
+const masks = (n: number, window: number) =>
+  Object.fromEntries(
+    stripRanges(n).map((s, i) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows, window) }]),
+  );
 
 /** A case as a backend's feeds. */
-function feeds({ q, k, v, ct }: Case, n: number, Type: typeof Float32Array | typeof Float64Array): Record<string, Tensor> {
+function feeds({ q, k, v, ct }: Case, n: number, Type: typeof Float32Array | typeof Float64Array, window = none): Record<string, Tensor> {
   const matrix = (data: Float64Array): Tensor<FloatArray> => ({ shape: [n, data.length / n], data: Type.from(data) });
-  return { q: matrix(q), k: matrix(k), v: matrix(v), "ct.context": matrix(ct), ...masks(n) };
+  return { q: matrix(q), k: matrix(k), v: matrix(v), "ct.context": matrix(ct), ...masks(n, window) };
 }
 
 /** Largest difference relative to the largest entry. */
@@ -112,18 +122,36 @@ describe("strips", () => {
     const mask = causalMask(2, 3);
     expect(Array.from(mask, (x) => (x === 0 ? 1 : 0))).toEqual([1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1]);
   });
+  it("see the last keys of a window only, where there is one", () => {
+    const seen = (window: number) => Array.from(causalMask(2, 3, window), (x) => (x === 0 ? 1 : 0));
+    expect(seen(2)).toEqual([0, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]);
+    expect(seen(1)).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    expect(seen(5)).toEqual(seen(Number.POSITIVE_INFINITY));
+  });
 });
 
+/** Scores reach 20 here, so that a cap of 3 bends nearly all of them. */
+const capped: ModelSpec = { ...spec, scoreScale: 0.3, scoreCap: 3 };
+
 describe("attention in strips", () => {
-  for (const [n, strips] of [
-    [5, 1],
-    [191, 1],
-    [192, 2],
-    [300, 2],
-    [330, 3],
+  for (const [n, strips, variant, window] of [
+    [5, 1, spec, none],
+    [191, 1, spec, none],
+    [192, 2, spec, none],
+    [300, 2, spec, none],
+    [330, 3, spec, none],
+    [5, 1, spec, 2],
+    [191, 1, spec, 24],
+    // Windows shorter and longer than a strip, and one that begins in the strip before.
+    [330, 3, spec, 24],
+    [330, 3, spec, 200],
+    [300, 2, spec, 129],
+    [330, 3, capped, none],
+    [330, 3, capped, 100],
   ] as const) {
     const c = makeCase(n);
-    const expected = dense(c, n);
+    const expected = dense(c, n, variant, window);
+    const what = `dense ${variant === capped ? "softly capped " : ""}${window === none ? "causal" : `${window}-token window`} attention`;
     const backward = ["ct.q", "ct.k", "ct.v"] as const;
 
     for (const [backend, Type, tolerance] of [
@@ -132,11 +160,11 @@ describe("attention in strips", () => {
       // float32 with scores up to 20, whose exponentials carry their rounding twentyfold: 20·2⁻²⁴ is 1.2e-6.
       [onnxRuntime(), Float32Array, 1e-5],
     ] as const) {
-      it(`of ${n} tokens (${strips} strips) in ${backend.name} is dense causal attention, forward and backward, to ${tolerance}`, async () => {
+      it(`of ${n} tokens (${strips} strips) in ${backend.name} is ${what}, forward and backward, to ${tolerance}`, async () => {
         expect(stripsOf(n)).toBe(strips);
-        const graphs = attentionGraphs(spec, strips);
+        const graphs = attentionGraphs(variant, strips);
         const [forward, vjp] = [await backend.compile(graphs.forward), await backend.compile(graphs.backward)];
-        const given = feeds(c, n, Type);
+        const given = feeds(c, n, Type, window);
         const { context } = await forward.run(given);
         expect(worst(context, expected.context)).toBeLessThan(tolerance);
         const result = await vjp.run({ ...given, context: context! });

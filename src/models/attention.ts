@@ -16,11 +16,17 @@ export const stripsOf = (tokens: number): number => Math.max(1, Math.round(token
 /** Far below any score, and finite, so that no 0·∞ can arise. */
 const MASKED = -1e30;
 
-/** The additive causal mask of one strip: shape `[rows, keys]`, rows `start … start + rows − 1` of the sequence. */
-export function causalMask(start: number, rows: number): Float32Array {
+/**
+ * The additive causal mask of one strip: shape `[rows, keys]`, rows `start … start + rows − 1` of the sequence, each seeing the last
+ * `window` tokens up to itself.
+ */
+export function causalMask(start: number, rows: number, window = Number.POSITIVE_INFINITY): Float32Array {
   const keys = start + rows;
   const mask = new Float32Array(rows * keys);
-  for (let i = 0; i < rows; i++) mask.fill(MASKED, i * keys + start + i + 1, (i + 1) * keys);
+  for (let i = 0; i < rows; i++) {
+    mask.fill(MASKED, i * keys, i * keys + Math.max(0, start + i + 1 - window));
+    mask.fill(MASKED, i * keys + start + i + 1, (i + 1) * keys);
+  }
   return mask;
 }
 
@@ -31,13 +37,14 @@ export function stripRanges(tokens: number): { start: number; rows: number }[] {
 }
 
 /**
- * Causal grouped-query attention of one row, and its vjp, for a given number of strips.
+ * Causal grouped-query attention of one row, and its vjp, for a given number of strips. Windows are the masks' affair.
  *
  * Inputs q `[n, H·D]`, k and v `[n, Hkv·D]`, `mask.<i>` `[rows, keys]`; the forward gives `context` `[n, H·D]`. The backward takes
  * `context` and its cotangent and gives `ct.q`, `ct.k`, `ct.v`; scores and their softmax are computed again, never stored.
  */
 export function attentionGraphs(spec: ModelSpec, strips: number): { readonly forward: Graph; readonly backward: Graph } {
-  const { heads, keyValueHeads, headDim } = spec;
+  const { heads, keyValueHeads, headDim, scoreScale, scoreCap } = spec;
+  const alpha = scoreCap === Number.POSITIVE_INFINITY ? scoreScale : scoreScale / scoreCap;
   const before = (strips - 1) * STRIP;
   const n = dim("m", before);
   const repeats = heads / keyValueHeads;
@@ -54,8 +61,8 @@ export function attentionGraphs(spec: ModelSpec, strips: number): { readonly for
   const attended = Array.from({ length: strips }, (_, i) => {
     const last = i === strips - 1;
     const mask = input(`mask.${i}`, last ? [dim("m"), n] : [STRIP, (i + 1) * STRIP]);
-    const scores = t.matmul(strip(qHeads, i), upTo(kHeads, i), { transB: true, alpha: 1 / Math.sqrt(headDim) });
-    return t.attendTo(t.add(scores, mask), upTo(vHeads, i));
+    const scores = t.matmul(strip(qHeads, i), upTo(kHeads, i), { transB: true, alpha });
+    return t.attendTo(t.add(t.softcap(scores, scoreCap), mask), upTo(vHeads, i));
   });
   const context = byToken(t.concat(attended, 2));
 

@@ -1,5 +1,5 @@
 import * as t from "../tensor/expr.ts";
-import { type Expr, input, type Node } from "../tensor/expr.ts";
+import { type Expr, input } from "../tensor/expr.ts";
 import { dim, type Shape } from "../tensor/shape.ts";
 import type { Family, ModelSpec } from "./family.ts";
 
@@ -10,7 +10,8 @@ export const TOKENS = dim("T");
 export interface LinearLayer {
   /** Name within the block, `self_attn.q_proj`. */
   readonly name: string;
-  readonly node: Node<"linear"> & Expr;
+  /** The layer's output: a `linear` node, or a slice of one where the checkpoint holds the weight as a part of a fused one. */
+  readonly node: Expr;
   readonly x: Expr;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -33,6 +34,10 @@ export interface Block {
   readonly weights: ReadonlyMap<string, readonly number[]>;
 }
 
+/** What a norm multiplies with, from its stored weight. */
+export const normScale = ({ normOffset }: ModelSpec, weight: Expr): Expr =>
+  normOffset === 0 ? weight : t.add(weight, t.constant(normOffset));
+
 /** Inputs of a block that are neither activations nor weights. */
 export const tableInputs = { positions: "positions", cos: "rope.cos", sin: "rope.sin" } as const;
 
@@ -53,17 +58,38 @@ export function buildBlock(family: Family, spec: ModelSpec): Block {
   const context = input("context", [TOKENS, spec.heads * spec.headDim]);
   let attended: { q: Expr; k: Expr; v: Expr } | undefined;
 
+  const tap = (name: string, node: Expr, value: Expr): Expr => {
+    linears.push({ name, node, x: value, inFeatures: value.shape[1] as number, outFeatures: node.shape[1] as number });
+    return node;
+  };
+  const linear = (name: string, value: Expr, outFeatures: number): Expr => {
+    const bias = spec.biases.has(name) ? weight(`${name}.bias`, [outFeatures]) : undefined;
+    return tap(name, t.linear(name, value, weight(`${name}.weight`, [outFeatures, value.shape[1] as number]), bias), value);
+  };
+  const rmsNorm = (name: string, value: Expr): Expr =>
+    t.rmsNorm(value, normScale(spec, weight(`${name}.weight`, [value.shape.at(-1) as number])), spec.normEps);
+
   const output = family.block({
     spec,
     x,
-    linear: (name, value, outFeatures) => {
-      const inFeatures = value.shape[1] as number;
-      const bias = spec.biases.has(name) ? weight(`${name}.bias`, [outFeatures]) : undefined;
-      const node = t.linear(name, value, weight(`${name}.weight`, [outFeatures, inFeatures]), bias) as Node<"linear"> & Expr;
-      linears.push({ name, node, x: value, inFeatures, outFeatures });
-      return node;
+    linear,
+    fused: <N extends string>(name: string, value: Expr, parts: Readonly<Record<N, number>>) => {
+      const entries = Object.entries<number>(parts);
+      const whole = linear(
+        name,
+        value,
+        entries.reduce((total, [, width]) => total + width, 0),
+      );
+      let start = 0;
+      const sliced = entries.map(([part, width]) => {
+        start += width;
+        return [part, tap(part, t.slice(whole, 1, start - width, start), value)];
+      });
+      return Object.fromEntries(sliced) as Record<N, Expr>;
     },
-    rmsNorm: (name, value) => t.rmsNorm(value, weight(`${name}.weight`, [value.shape.at(-1) as number]), spec.normEps),
+    rmsNorm,
+    headNorm: (name, value, heads) =>
+      t.reshape(rmsNorm(name, t.reshape(value, [TOKENS, heads, spec.headDim])), [TOKENS, heads * spec.headDim]),
     rope: (value, heads) => t.rope(value, positions, cos, sin, heads),
     attend: (q, k, v) => {
       attended = { q, k, v };
@@ -74,13 +100,16 @@ export function buildBlock(family: Family, spec: ModelSpec): Block {
   return { x, ...attended, context, output, linears, weights };
 }
 
-/** Which weight matrices are measured. `reference`: two-dimensional and square, or in attention, as the published scripts choose. */
+/**
+ * Which weight matrices are measured. `reference`: two-dimensional and square, or in attention, as the published scripts choose from the
+ * checkpoint's own; a part of a fused matrix is none of those, and is chosen by its name alone.
+ */
 export type MatrixChoice = "reference" | "attention" | "mlp" | "all";
 
 export const matrixChoices: readonly MatrixChoice[] = ["reference", "attention", "mlp", "all"];
 
 const chosen: Readonly<Record<MatrixChoice, (l: LinearLayer) => boolean>> = {
-  reference: (l) => l.inFeatures === l.outFeatures || l.name.includes("self_attn"),
+  reference: (l) => (l.node.op === "linear" && l.inFeatures === l.outFeatures) || l.name.includes("self_attn"),
   attention: (l) => l.name.includes("self_attn"),
   mlp: (l) => l.name.includes("mlp"),
   all: () => true,

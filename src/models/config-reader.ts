@@ -11,6 +11,10 @@ export class ConfigReader {
     return this.fields[key] !== undefined && this.fields[key] !== null;
   }
 
+  is(key: string, value: unknown): boolean {
+    return this.fields[key] === value;
+  }
+
   integer(key: string, fallback?: number, limit = 1e7): number {
     const value = this.get(key, fallback);
     if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1 || value > limit) {
@@ -26,6 +30,11 @@ export class ConfigReader {
     return value as number;
   }
 
+  /** A positive number; undefined where it is absent or null. */
+  optional(key: string): number | undefined {
+    return this.has(key) ? this.positive(key) : undefined;
+  }
+
   boolean(key: string, fallback: boolean): boolean {
     const value = this.get(key, fallback);
     if (typeof value !== "boolean") this.refuse(`${key} must be true or false, found ${print(value)}`);
@@ -36,6 +45,20 @@ export class ConfigReader {
     const value = this.get(key, fallback);
     if (typeof value !== "string") this.refuse(`${key} must be a string, found ${print(value)}`);
     return value as string;
+  }
+
+  /** A list of strings; undefined where it is absent or null. */
+  strings(key: string): readonly string[] | undefined {
+    if (!this.has(key)) return undefined;
+    const value = this.fields[key];
+    if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string"))
+      this.refuse(`${key} must be a list of strings, found ${print(value)}`);
+    return value as string[];
+  }
+
+  /** The same configuration where fields that the file leaves out are these. A field that is null stays absent. */
+  withDefaults(defaults: Readonly<Record<string, unknown>>): ConfigReader {
+    return new ConfigReader({ ...defaults, ...this.fields }, this.where);
   }
 
   /** A nested object; a reader of nothing where it is absent or null. */

@@ -50,11 +50,22 @@ describe("rotary frequencies", () => {
     }
   });
 
+  it("scaled linearly: all divided by the factor", () => {
+    const scaled = frequencies({ rope_theta: 10_000, rope_scaling: { rope_type: "linear", factor: 8 } });
+    expect(scaled).toEqual(frequencies({ rope_theta: 10_000 }).map((f) => f / 8));
+  });
+
   it.each<[string, Record<string, unknown>, string]>([
     [
       "an unknown type",
       { rope_type: "dynamic" },
-      'config.json: rope_scaling: rope type "dynamic" is not supported, only "default" and "llama3".',
+      'config.json: rope_scaling: rope type "dynamic" is not supported, only "default", "linear" and "llama3".',
+    ],
+    ["partly rotated heads", { partial_rotary_factor: 0.75 }, "rope_scaling: partial_rotary_factor 0.75 is not supported, only 1."],
+    [
+      "settings by type of layer",
+      { full_attention: { rope_theta: 1e6 } },
+      "config.json: rope_scaling: settings for full_attention alone are not supported in this family.",
     ],
     ["no factor", { ...llama31, factor: undefined }, "config.json: rope_scaling: factor must be a positive number, found nothing."],
     ["a factor below zero", { ...llama31, factor: -8 }, "config.json: rope_scaling: factor must be a positive number, found -8."],

@@ -8,18 +8,45 @@ export interface RopeSpec {
 
 /**
  * Reads either spelling of the rotary settings: `rope_theta` beside `rope_scaling`, or both in `rope_parameters`.
- * Types `default` and `llama3` are computed; any other is refused by name.
+ *
+ * @throws {LayergradError} As {@link ropeOf}, and if both spellings are used or layers have settings of their own.
  */
 export function readRope(config: ConfigReader, headDim: number): RopeSpec {
+  refuseBothSpellings(config);
+  const parameters = config.has("rope_parameters") ? config.object("rope_parameters") : config.object("rope_scaling");
+  for (const type of ["full_attention", "sliding_attention"])
+    if (parameters.has(type)) parameters.refuse(`settings for ${type} alone are not supported in this family`);
+  return ropeOf(parameters, config.positive("rope_theta", 10000), headDim);
+}
+
+export function refuseBothSpellings(config: ConfigReader): void {
   if (config.has("rope_parameters") && config.has("rope_scaling"))
     config.refuse("rope_parameters and rope_scaling are both set, and may disagree");
-  const parameters = config.has("rope_parameters") ? config.object("rope_parameters") : config.object("rope_scaling");
-  const theta = parameters.positive("rope_theta", config.positive("rope_theta", 10000));
+}
+
+/** Angles without any scaling: frequency i is base^(−2i / headDim). */
+export const plainRope = (base: number, headDim: number): RopeSpec => ({
+  inverseFrequencies: Float64Array.from({ length: headDim / 2 }, (_, i) => base ** ((-2 * i) / headDim)),
+});
+
+/**
+ * The rotary embedding that one set of parameters describes. Types `default`, `linear` (all frequencies divided by `factor`) and `llama3`
+ * are computed.
+ *
+ * @param theta - Where the parameters hold no `rope_theta`.
+ * @throws {LayergradError} `model`, naming the field, for any other type.
+ */
+export function ropeOf(parameters: ConfigReader, theta: number, headDim: number): RopeSpec {
+  parameters.only("partial_rotary_factor", 1);
+  const { inverseFrequencies: plain } = plainRope(parameters.positive("rope_theta", theta), headDim);
   const type = parameters.string("rope_type", parameters.string("type", "default"));
-  const plain = Float64Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim));
   if (type === "default") return { inverseFrequencies: plain };
+  if (type === "linear") {
+    const factor = parameters.positive("factor");
+    return { inverseFrequencies: plain.map((frequency) => frequency / factor) };
+  }
   if (type === "llama3") return { inverseFrequencies: plain.map(llama3Scaling(parameters)) };
-  return parameters.refuse(`rope type "${type}" is not supported, only "default" and "llama3"`);
+  return parameters.refuse(`rope type "${type}" is not supported, only "default", "linear" and "llama3"`);
 }
 
 /**

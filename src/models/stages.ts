@@ -2,7 +2,7 @@ import { differentiate, withSaved } from "../autodiff/differentiate.ts";
 import * as t from "../tensor/expr.ts";
 import { type Expr, type Graph, input, topological } from "../tensor/expr.ts";
 import { dim } from "../tensor/shape.ts";
-import type { Block, LinearLayer } from "./block.ts";
+import { type Block, type LinearLayer, normScale } from "./block.ts";
 import type { ModelSpec } from "./family.ts";
 
 /**
@@ -102,9 +102,12 @@ export const headWeights = { norm: "model.norm.weight", head: "lm_head.weight", 
 export function headGraph(spec: ModelSpec): Graph {
   const n = dim("N");
   const x = input("x", [n, spec.hidden]);
-  const normalised = t.rmsNorm(x, input(headWeights.norm, [spec.hidden]), spec.normEps);
-  const logits = t.linear("lm_head", normalised, input(headWeights.head, [spec.vocabulary, spec.hidden]));
-  const loss = t.crossEntropy(logits, input("labels", [n], "int64"));
+  const normalised = t.rmsNorm(x, normScale(spec, input(headWeights.norm, [spec.hidden])), spec.normEps);
+  // A soft cap wants the logits over it: dividing what goes into the product saves a pass over the vocabulary each way.
+  const { logitCap } = spec;
+  const divided = logitCap === Number.POSITIVE_INFINITY ? normalised : t.mul(normalised, t.constant(1 / logitCap));
+  const logits = t.linear("lm_head", divided, input(headWeights.head, [spec.vocabulary, spec.hidden]));
+  const loss = t.crossEntropy(t.softcap(logits, logitCap), input("labels", [n], "int64"));
   const [dx] = differentiate([[loss, input("ct.loss", [n])]], [x]) as [Expr];
   return { name: "head", outputs: { loss, "ct.x": dx } };
 }

@@ -216,6 +216,8 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   mul: elementwise("Mul"),
   sigmoid: unary("Sigmoid"),
   silu: (x, e) => e.node("QuickGelu", [e.value(x.args[0]!)], { alpha: 1 }, MICROSOFT),
+  tanh: unary("Tanh"),
+  geluTanh: (x, e) => e.node("Gelu", [e.value(x.args[0]!)], { approximate: "tanh" }),
   rmsNorm: ({ args: [x, weight], attrs }, e) => e.norm(x!, e.value(weight!), attrs.eps)[0]!,
   inverseRms: ({ args: [x], attrs }, e) => e.normOf(x!, attrs.eps)[1]!,
   rope: ({ args: [x, positions, cos, sin] }, e) => {

@@ -3,7 +3,7 @@ import { attentionGraphs, causalMask, stripRanges, stripsOf } from "../models/at
 import { buildBlock, chooseLinears, type MatrixChoice, tableInputs } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
 import { readModel } from "../models/registry.ts";
-import { ropeTables } from "../models/rope.ts";
+import { type RopeSpec, ropeTables } from "../models/rope.ts";
 import { headGraph, headWeights, mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
 import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
 import type { Graph } from "../tensor/expr.ts";
@@ -85,10 +85,10 @@ interface PackLayout {
   readonly rows: readonly TokenRow[];
   readonly starts: readonly number[];
   readonly tokens: number;
-  /** Positions and rotary tables, fed to every stage. */
-  readonly tables: Feeds;
-  /** Masks of each row's strips. */
-  readonly masks: readonly Feeds[];
+  /** Positions and each layer's rotary tables, fed to every stage. */
+  readonly tables: readonly Feeds[];
+  /** For each layer the masks of each row's strips. */
+  readonly masks: readonly (readonly Feeds[])[];
 }
 
 /**
@@ -100,7 +100,9 @@ export class Engine {
   private readonly attention = new Map<number, Promise<{ forward: Program; backward: Program }>>();
   private readonly factors: FactorStatistics;
   private readonly layerWeights: Feeds[] = [];
-  private tables: { readonly cos: FloatTensor; readonly sin: FloatTensor };
+  /** Rotary tables, which layers that rotate alike share, and their length in positions. */
+  private readonly tables = new Map<RopeSpec, { readonly cos: FloatTensor; readonly sin: FloatTensor }>();
+  private tableLength: number;
 
   private constructor(
     private readonly source: ModelSource,
@@ -112,7 +114,7 @@ export class Engine {
     private readonly headFeeds: Feeds,
   ) {
     this.factors = new FactorStatistics(options.backend, options.solver, this.phases, options.cosines);
-    this.tables = this.makeTables(options.maxLength);
+    this.tableLength = options.maxLength;
   }
 
   /**
@@ -247,35 +249,46 @@ export class Engine {
     }
     const positions = rows.flatMap((r) => Array.from(r.inputIds, (_, i) => i));
     // ONNX Runtime wants tables as long as the whole sequence, though positions start anew with each row.
-    if (positions.length > this.tables.cos.shape[0]!) this.tables = this.makeTables(positions.length);
+    if (positions.length > this.tableLength) {
+      this.tableLength = positions.length;
+      this.tables.clear();
+    }
+    const at = indices(positions);
+    const masksFor = remembered((window: number) => rows.map((r) => stripMasks(r.inputIds.length, window)));
+    const longest = rows.reduce((most, r) => Math.max(most, r.inputIds.length), 0);
     return {
       rows,
       starts,
       tokens: positions.length,
-      tables: { [tableInputs.positions]: indices(positions), [tableInputs.cos]: this.tables.cos, [tableInputs.sin]: this.tables.sin },
-      masks: rows.map((r) => {
-        const strips = stripRanges(r.inputIds.length).entries();
-        return Object.fromEntries(
-          [...strips].map(([i, s]) => [`mask.${i}`, { shape: [s.rows, s.start + s.rows], data: causalMask(s.start, s.rows) }]),
-        );
+      tables: this.spec.attention.map(({ rope }) => {
+        const { cos, sin } = this.tablesFor(rope);
+        return { [tableInputs.positions]: at, [tableInputs.cos]: cos, [tableInputs.sin]: sin };
       }),
+      masks: this.spec.attention.map(({ window }) => masksFor(window < longest ? window : Number.POSITIVE_INFINITY)),
     };
   }
 
   private async embed({ rows, tokens }: PackLayout): Promise<FloatTensor> {
     const ids = rows.flatMap((r) => Array.from(r.inputIds));
-    return this.real([tokens, this.spec.hidden], await this.source.readRows(headWeights.embedding, ids));
+    const { hidden, embeddingScale } = this.spec;
+    const embeddings = this.real([tokens, hidden], await this.source.readRows(headWeights.embedding, ids));
+    if (embeddingScale === 1) return embeddings;
+    // The factor has the precision of the embeddings, as in the original.
+    const scale = this.real([1], Float64Array.of(embeddingScale)).data[0]!;
+    const scaled = this.zeros(embeddings.shape);
+    for (let i = 0; i < scaled.data.length; i++) scaled.data[i] = embeddings.data[i]! * scale;
+    return scaled;
   }
 
   private async forward(layer: number, x: FloatTensor, pack: PackLayout): Promise<LayerState & { output: FloatTensor }> {
     const programs = this.programs(layer);
-    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables, x };
+    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables[layer], x };
     const projected = rename(await programs.project.run(feeds), "project");
     const context = this.zeros([pack.tokens, this.spec.heads * this.spec.headDim]);
     for (const [r] of pack.rows.entries()) {
       const { forward } = await this.attentionFor(pack, r);
       const inputs = sliceAll({ q: projected.q!, k: projected.k!, v: projected.v! }, pack, r);
-      const result = await forward.run({ ...inputs, ...pack.masks[r] });
+      const result = await forward.run({ ...inputs, ...pack.masks[layer]![r] });
       place(context, result.context!, pack.starts[r]!);
     }
     const { output, ...mixed } = rename(await programs.mix.run({ ...feeds, context }), "mix");
@@ -286,7 +299,7 @@ export class Engine {
     const { x } = state;
     const kept = state.kept ?? (await this.forward(layer, x, pack)).kept!;
     const programs = this.programs(layer);
-    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables, x };
+    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables[layer], x };
     const saved = (stage: "project" | "mix") => Object.fromEntries(this.stages[stage].saved.map((key) => [key, kept[`${stage}.${key}`]!]));
 
     const mixed = await programs.mixVjp.run({ ...feeds, ...saved("mix"), context: kept.context!, "ct.output": ctOutput });
@@ -303,7 +316,7 @@ export class Engine {
         pack,
         r,
       );
-      const result = await backward.run({ ...inputs, ...pack.masks[r] });
+      const result = await backward.run({ ...inputs, ...pack.masks[layer]![r] });
       for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
     }
     const projected = await programs.projectVjp.run({ ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! });
@@ -379,10 +392,14 @@ export class Engine {
     return { forward: await this.options.backend.compile(forward), backward: await this.options.backend.compile(backward) };
   }
 
-  private makeTables(positions: number): { cos: FloatTensor; sin: FloatTensor } {
-    const { cos, sin } = ropeTables(this.spec.rope, positions);
-    const shape = [positions, this.spec.headDim / 2];
-    return { cos: this.real(shape, cos), sin: this.real(shape, sin) };
+  private tablesFor(rope: RopeSpec): { readonly cos: FloatTensor; readonly sin: FloatTensor } {
+    const known = this.tables.get(rope);
+    if (known) return known;
+    const { cos, sin } = ropeTables(rope, this.tableLength);
+    const shape = [this.tableLength, this.spec.headDim / 2];
+    const made = { cos: this.real(shape, cos), sin: this.real(shape, sin) };
+    this.tables.set(rope, made);
+    return made;
   }
 
   private real(shape: readonly number[], data: FloatArray): FloatTensor {
@@ -404,6 +421,21 @@ interface RowHead {
   readonly losses: Float64Array;
   /** Cotangent that each label's own loss, unweighted, sends to the position it is predicted from: `[labels, hidden]`. */
   readonly ct: FloatTensor;
+}
+
+/** The masks of a row's strips. */
+const stripMasks = (tokens: number, window: number): Feeds =>
+  Object.fromEntries(
+    stripRanges(tokens).map(({ start, rows }, i) => [`mask.${i}`, { shape: [rows, start + rows], data: causalMask(start, rows, window) }]),
+  );
+
+/** A function that is asked once for each argument. */
+function remembered<A, B>(f: (a: A) => B): (a: A) => B {
+  const known = new Map<A, B>();
+  return (a) => {
+    if (!known.has(a)) known.set(a, f(a));
+    return known.get(a)!;
+  };
 }
 
 /** Labels of a row: nothing comes before its first token, which therefore is none. */
@@ -454,7 +486,7 @@ class RowInProgress {
     const statistics = measures.map(async (m): Promise<[string, MatrixStatistics]> => [m.name, await matrixStatistics(m, spectrum)]);
     this.byLayer.unshift(await phases.time("eigenvalues", () => Promise.all(statistics)));
     if (!cosines) return;
-    const attention = measures.filter((m) => m.name.includes("self_attn"));
+    const attention = measures.filter((m) => /\.self_attn\.[qkvo]_proj\./.test(m.name));
     this.cosines.add(layer, Object.fromEntries(attention.map((m) => [m.name.split(".").at(-2)!, m.gradient!])));
   }
 

@@ -75,8 +75,8 @@ export function planRun(request: PlanRequest): Plan {
   const candidates: Plan[] = [];
   // Weights packed into every layer's own session take more than twice the memory and were no faster on packs of 512 tokens or more.
   const weights = request.weights ?? "fed";
-  const { intermediate, hidden, heads, headDim } = request.spec;
-  const longest = Math.floor(LARGEST_TENSOR / FLOAT / Math.max(intermediate, hidden, heads * headDim));
+  const widest = block.linears.reduce((most, l) => Math.max(most, l.inFeatures, l.outFeatures), 0);
+  const longest = Math.floor(LARGEST_TENSOR / FLOAT / widest);
   const longPacks = [Math.max(512, Math.min(LONGEST_PACK, longest)), 512];
   const sizeGroups = request.batchTokens ? [[request.batchTokens]] : [longPacks, SHORT_PACKS];
   for (const sizes of sizeGroups) {
@@ -142,8 +142,10 @@ export function estimateMemory(
   const passing = 2 * (10 * spec.intermediate + 14 * spec.hidden + 3 * attention);
   const activations = tokens * (layersKept + passing) * FLOAT;
 
-  const scores = 5 * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
-  const logits = 6 * Math.min(labelsPerChunk, tokens) * spec.vocabulary * FLOAT;
+  // Soft caps are computed forward, and again backward with their slope.
+  const capped = (cap: number): number => (cap === Number.POSITIVE_INFINITY ? 0 : 4);
+  const scores = (5 + capped(spec.scoreCap)) * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
+  const logits = (6 + capped(spec.logitCap)) * Math.min(labelsPerChunk, tokens) * spec.vocabulary * FLOAT;
   const gradients = tapped.map((l) => {
     const product = l.inFeatures * l.outFeatures;
     const side = Math.min(longestRow, l.inFeatures, l.outFeatures);

@@ -20,6 +20,9 @@ export interface Attributes {
   sigmoid: None;
   /** x·σ(x) */
   silu: None;
+  tanh: None;
+  /** x·σ(2u) with u = √(2/π)·(x + 0.044715x³): the GELU by its tanh approximation, ½x(1 + tanh u). */
+  geluTanh: None;
   /** x · weight / √(mean(x²) + eps) over the last dimension. */
   rmsNorm: { readonly eps: number };
   /** 1 / √(mean(x²) + eps) over the last dimension, which is kept with size 1. */
@@ -123,6 +126,12 @@ export const neg = (x: Expr): Expr => mul(x, constant(-1, x.dtype));
 
 export const sigmoid = (x: Expr): Expr => node("sigmoid", [x], {}, x.shape, x.dtype);
 export const silu = (x: Expr): Expr => node("silu", [x], {}, x.shape, x.dtype);
+export const tanh = (x: Expr): Expr => node("tanh", [x], {}, x.shape, x.dtype);
+export const geluTanh = (x: Expr): Expr => node("geluTanh", [x], {}, x.shape, x.dtype);
+
+/** cap·tanh(x / cap), which is close to x where that is small and never beyond ±cap, from x / cap. A cap of Infinity is none, and x itself is given. */
+export const softcap = (share: Expr, cap: number): Expr =>
+  cap === Number.POSITIVE_INFINITY ? share : mul(tanh(share), constant(cap, share.dtype));
 
 export function rmsNorm(x: Expr, weight: Expr, eps: number): Expr {
   if (weight.shape.length !== 1 || !sameDim(last(x.shape), weight.shape[0]!)) fail("rmsNorm", "the weight does not fit", x, weight);

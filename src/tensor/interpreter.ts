@@ -66,6 +66,8 @@ const rules: { readonly [P in Primitive]: Evaluate<P> } = {
   mul: (_, [a, b], shape) => elementwise(a!, b!, shape, (x, y) => x * y),
   sigmoid: (_, [x]) => reals(x).map(logistic),
   silu: (_, [x]) => reals(x).map((v) => v * logistic(v)),
+  tanh: (_, [x]) => reals(x).map(Math.tanh),
+  geluTanh: (_, [x]) => reals(x).map((v) => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)))),
   rmsNorm: ({ attrs }, [x, weight]) => {
     const w = reals(weight);
     return byRow(x!, (row) => {

@@ -55,6 +55,11 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
   mul: [two("of one shape", [T, 3], [T, 3], t.mul), two("stretched", [T, 1], [T, 3], t.mul)],
   sigmoid: [one("elementwise", [T, 3], t.sigmoid)],
   silu: [one("elementwise", [T, 3], t.silu)],
+  tanh: [one("elementwise", [T, 3], t.tanh), one("as a soft cap", [T, 3], (x) => t.softcap(x, 1.5))],
+  geluTanh: [
+    one("elementwise", [T, 3], t.geluTanh),
+    one("where it bends and where it is nearly 0 or x", [T, 6], (x) => t.geluTanh(t.mul(x, t.constant(3)))),
+  ],
   rmsNorm: [
     two("over the last axis", [T, 6], [6], (x, w) => t.rmsNorm(x, w, 1e-3)),
     two("over the last of three axes", [T, 2, 6], [6], (x, w) => t.rmsNorm(x, w, 1e-3)),

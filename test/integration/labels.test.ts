@@ -32,7 +32,7 @@ const demoRows = (name: string, limit: number): Row[] => (JSON.parse(readFileSyn
 describe("--labels against PyTorch", () => {
   const mine = noErrors();
   const reference = noErrors();
-  for (const name of ["llama", "qwen2"]) {
+  for (const name of ["llama", "qwen2", "gemma2", "mistral"]) {
     it(`${name}: the first, the last and random five labels of a row, within the fixtures' tolerances`, async () => {
       const expected = readExpected(join(fixtures, "labels", `${name}.base.json`)) as (ExpectedRow & { labels: string })[];
       const model = await openModel(fixtureModel(name));
@@ -103,7 +103,7 @@ describe("a sweep", () => {
     const [swept] = await measured(demoModel("base"), rows.slice(0, 1), { labels: "sweep", labelSeed: 5 });
     const model = await openModel(demoModel("base"));
     const encoded = rowEncoder(model, { mode: "base", maxLength: 1024, singleBos: false, date: "2025-01-31" })(
-      { input: "", ...rows[0]! },
+      { ...rows[0]!, input: rows[0]!.input ?? "" },
       0,
     );
     const draws = Array.from({ length: 8 }, (_, draw) => randomLabels(encoded.nLabels, 2, { seed: 5, row: 0, draw }));

@@ -6,6 +6,7 @@ import type { Row } from "../../src/text/row.ts";
 import { beyond, compare, declareSizes, medianExcess, noErrors, ours, theirs, tinyTolerances } from "../agreement.ts";
 import { type ExpectedRow, expectedPath, fixtureModel, fixtures, readExpected } from "../fixtures.ts";
 import { measure, sizesOf } from "../measure.ts";
+import { storedOnly } from "../stored-only.ts";
 
 const basic: readonly Row[] = (JSON.parse(readFileSync(join(fixtures, "data", "basic.json"), "utf8")) as Row[]).map((row) => ({
   ...row,
@@ -24,7 +25,7 @@ async function rowsFor(name: string, mode: "base" | "instruct", expected: readon
 describe("--matrices against PyTorch on the tiny models", () => {
   const mine = noErrors();
   const reference = noErrors();
-  for (const name of ["llama", "qwen2"]) {
+  for (const name of ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2"]) {
     it(`${name}: "all" lies within the fixtures' tolerances, and "mlp" gives exactly its MLP's part`, async () => {
       const expected = readExpected(join(fixtures, "matrices", `${name}.base.all.json`));
       const { model, rows } = await rowsFor(name, "base", expected);
@@ -33,14 +34,18 @@ describe("--matrices against PyTorch on the tiny models", () => {
       const here = noErrors();
       for (const [i, { row, f32, f64 }] of expected.entries()) {
         const where = `${name} row ${row}`;
-        expect(Object.keys(all[i]!.matrices)).toEqual(Object.keys(f64.params));
-        expect(Object.keys(f64.params).length).toBe(7 * 4);
+        const numbers = storedOnly(model, ours(all[i]!));
+        expect(Object.keys(numbers.matrices).toSorted()).toEqual(Object.keys(f64.params).toSorted());
+        // Phi-3 stores four fused or plain matrices a layer; the parts of the fused ones are measured as well.
+        const [stored, measured] = name === "phi3" ? [4, 9] : [7, 7];
+        expect(Object.keys(f64.params).length).toBe(stored * model.spec.layers);
+        expect(Object.keys(all[i]!.matrices).length).toBe(measured * model.spec.layers);
         declareSizes(f64, sizesOf(model, Object.keys(f64.params)));
-        compare(here, where, ours(all[i]!), f64);
-        compare(mine, where, ours(all[i]!), f64);
+        compare(here, where, numbers, f64);
+        compare(mine, where, numbers, f64);
         compare(reference, where, theirs(f32), f64);
         const mlpOfAll = Object.entries(all[i]!.matrices).filter(([key]) => key.includes(".mlp."));
-        expect(mlpOfAll.length).toBe(3 * 4);
+        expect(mlpOfAll.length).toBe((name === "phi3" ? 4 : 3) * model.spec.layers);
         expect(mlp[i]!.loss).toBe(all[i]!.loss);
         expect(mlp[i]!.matrices).toEqual(Object.fromEntries(mlpOfAll));
       }
@@ -49,7 +54,7 @@ describe("--matrices against PyTorch on the tiny models", () => {
     });
   }
   it("median errors, pooled, are at most twice those of PyTorch's own float32", () => {
-    expect(mine.S_max.length).toBe(2 * 3 * 28);
+    expect(mine.S_max.length).toBe(3 * (5 * 28 + 42 + 16));
     expect(medianExcess(mine, reference)).toEqual([]);
   });
 });
@@ -57,8 +62,9 @@ describe("--matrices against PyTorch on the tiny models", () => {
 describe("ranks and lengths of spectra against PyTorch's float64 spectrum", () => {
   /** σ within this share of the threshold may fall on either side of it: the gradient was taken in float32. */
   const margin = 0.05;
-  for (const name of ["llama", "llama31", "llama2", "qwen2"]) {
-    for (const mode of ["base", "instruct"] as const) {
+  for (const name of ["llama", "llama31", "llama2", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2"]) {
+    // OLMo 2's fixture has no chat template.
+    for (const mode of name === "olmo2" ? (["base"] as const) : (["base", "instruct"] as const)) {
       it(`${name}, ${mode}: rank, stable rank and min(T, out, in) singular values`, async () => {
         const expected = readExpected(expectedPath(name, mode, "basic"));
         const { model, rows } = await rowsFor(name, mode, expected);
