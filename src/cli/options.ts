@@ -1,5 +1,6 @@
-import { InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { matrixChoices } from "../models/block.ts";
+import { parseSize } from "../runtime/size.ts";
 
 /** A whole number above zero. */
 export function count(text: string): number {
@@ -15,21 +16,21 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
-const units: Readonly<Record<string, number>> = { kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, "": 1 };
-
 /** Bytes from `6GB`, `800 MB` or a plain number; a GB is 10⁹ bytes. */
 export function bytes(text: string): number {
-  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?b?)$/i.exec(text.trim()) ?? [];
-  const scale = units[unit?.toLowerCase() ?? "none"];
-  if (digits === undefined || scale === undefined || Number(digits) <= 0)
-    throw new InvalidArgumentError('It must be a size such as "6GB" or "800MB".');
-  return Math.round(Number(digits) * scale);
+  const size = parseSize(text);
+  if (size === null) throw new InvalidArgumentError('It must be a size such as "6GB" or "800MB".');
+  return size;
 }
 
 /** Options that several commands share, in one wording. */
 export const shared = {
   model: () => new Option("--model <folder>", "Hugging Face model folder").makeOptionMandatory(),
-  data: () => new Option("--data <file>", "rows {instruction, input?, output}: a JSON list or JSONL").makeOptionMandatory(),
+  data: () =>
+    new Option(
+      "--data <data>",
+      "rows {instruction, input?, output}: a file, a name of the catalogue, or hf:owner/name#config/split",
+    ).makeOptionMandatory(),
   mode: () =>
     new Option("--mode <mode>", "how instruction and response are joined: a newline, or the chat template")
       .choices(["base", "instruct"])
@@ -59,3 +60,13 @@ export const shared = {
   quiet: () => new Option("--quiet", "no progress, only the result"),
   json: () => new Option("--json", "the result as JSON"),
 } as const;
+
+/** Adds the options that say which columns of a data file hold what. */
+export const withColumns = (command: Command): Command =>
+  command
+    .addOption(new Option("--instruction-column <name>", "column of the instruction (default: instruction)"))
+    .addOption(new Option("--input-column <name>", "column of the input, added to the instruction on a line of its own (default: input)"))
+    .addOption(new Option("--output-column <name>", "column of the response (default: output)"))
+    .addOption(
+      new Option("--messages-column <name>", "column of conversations instead (default: messages, where there is no instruction)"),
+    );

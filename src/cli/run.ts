@@ -1,14 +1,15 @@
 import { Command } from "commander";
+import type { ColumnOptions } from "../io/columns.ts";
 import type { MatrixChoice } from "../models/block.ts";
 import { type RunSummary, run } from "../run/run.ts";
 import { gigabytes } from "../runtime/planner.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { interruptible } from "./interrupt.ts";
-import { shared } from "./options.ts";
+import { shared, withColumns } from "./options.ts";
 import { duration } from "./progress.ts";
 import { watchRun } from "./watch.ts";
 
-interface RunFlags {
+interface RunFlags extends ColumnOptions {
   readonly model: string;
   readonly data: string;
   readonly out: string;
@@ -33,7 +34,7 @@ interface RunFlags {
 }
 
 export const runCommand = (): Command =>
-  new Command("run")
+  withColumns(new Command("run"))
     .description("measure the layer-wise gradients of every row of a data file; the same call again goes on where it stopped")
     .addOption(shared.model())
     .addOption(shared.data())

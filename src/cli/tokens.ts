@@ -1,13 +1,15 @@
 import { Command } from "commander";
-import { readRows, selectRows } from "../io/rows.ts";
+import { openRows } from "../data/open-rows.ts";
+import type { ColumnOptions } from "../io/columns.ts";
+import { selectRows } from "../io/rows.ts";
 import { checkMode, openModel, rowEncoder } from "../run/open-model.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { localDay } from "../text/strftime.ts";
-import { shared } from "./options.ts";
+import { shared, withColumns } from "./options.ts";
 import { printable } from "./progress.ts";
 
-interface TokensFlags {
+interface TokensFlags extends ColumnOptions {
   readonly model: string;
   readonly data: string;
   readonly mode: PromptMode;
@@ -20,7 +22,7 @@ interface TokensFlags {
 }
 
 export const tokensCommand = (): Command =>
-  new Command("tokens")
+  withColumns(new Command("tokens"))
     .description("show what the model is given for each row, and which tokens the loss counts")
     .addOption(shared.model())
     .addOption(shared.data())
@@ -32,7 +34,7 @@ export const tokensCommand = (): Command =>
     .addOption(shared.date())
     .option("--json", "one JSON line a row: row, text, input_ids, label_start, n_labels")
     .action(async (flags: TokensFlags) => {
-      const { rows } = await readRows(flags.data);
+      const { rows } = await openRows(flags.data, flags);
       const { start, end } = selectRows(rows.length, flags.rows, flags.limit);
       const model = await openModel(flags.model);
       checkMode(model, flags.mode);

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { fixtures } from "../../test/fixtures.ts";
 import { LayergradError } from "../errors.ts";
+import type { ColumnOptions } from "./columns.ts";
 import { readRows, selectRows } from "./rows.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "layergrad-rows-"));
@@ -91,6 +93,180 @@ describe("readRows", () => {
         await rows(content, extension).catch((error) => expect(error).toBeInstanceOf(LayergradError));
       }),
       { numRuns: 100, seed: 1 },
+    );
+  });
+});
+
+describe("readRows with columns of other names", () => {
+  const questions = '[{"question":"a","context":null,"answer":"b","id":7}]';
+
+  it("takes the columns that the options name, and says which they were", async () => {
+    const options = { instructionColumn: "question", inputColumn: "context", outputColumn: "answer" };
+    const { rows, columns } = await readRows(file(questions), options);
+    expect(rows).toEqual([row]);
+    expect(columns).toEqual({ instruction: "question", input: "context", output: "answer" });
+  });
+  it("says nothing of the columns where they have the usual names, named or not", async () => {
+    const path = file('[{"instruction":"a","output":"b"}]');
+    expect(await readRows(path)).not.toHaveProperty("columns");
+    expect(await readRows(path, { instructionColumn: "instruction" })).not.toHaveProperty("columns");
+  });
+  it("gives one hash whatever the columns", async () => {
+    const path = file('[{"instruction":"a","output":"b"}]');
+    expect((await readRows(path, { outputColumn: "instruction" })).sha256).toBe((await readRows(path)).sha256);
+  });
+
+  it.each<[string, ColumnOptions, string]>([
+    [
+      questions,
+      {},
+      ', row 0: "instruction" must be a text, found nothing; the columns are "question", "context", "answer", "id", and --instruction-column says which of them to take.',
+    ],
+    [questions, { instructionColumn: "question" }, '"output" must be a text, found nothing; the columns are "question"'],
+    [questions, { instructionColumn: "question", outputColumn: "anser" }, "--output-column says which"],
+    [
+      questions,
+      { instructionColumn: "question", outputColumn: "id" },
+      '"id" must be a text, found the number 7; correct the row or remove it.',
+    ],
+    [questions, { instructionColumn: "question", outputColumn: "answer", inputColumn: "contxt" }, 'no row has "contxt"; the columns are'],
+    [questions, { messagesColumn: "chat" }, '"chat" must be a list of turns, found nothing; the columns are "question"'],
+  ])("%s with %j: %s", async (content, options, message) => {
+    await expect(readRows(file(content), options)).rejects.toThrow(
+      expect.objectContaining({ kind: "data", message: expect.stringContaining(message) }),
+    );
+  });
+  it("refuses a list of turns and single columns at once", async () => {
+    await expect(readRows(file(questions), { messagesColumn: "m", outputColumn: "answer" })).rejects.toThrow(
+      expect.objectContaining({ kind: "usage" }),
+    );
+  });
+});
+
+describe("readRows of conversations", () => {
+  const chat = (...turns: unknown[]) => JSON.stringify([{ messages: turns }]);
+  const turn = (role: string, content: unknown) => ({ role, content });
+
+  it("takes the last turn of the model as the output, and the turns before it, the system's too, as the instruction", async () => {
+    const turns = [
+      turn("system", "s"),
+      turn("user", "u"),
+      turn("assistant", "a"),
+      turn("user", "v"),
+      turn("assistant", "b"),
+      turn("user", "w"),
+    ];
+    const { rows, columns } = await readRows(file(chat(...turns)));
+    expect(rows).toEqual([{ instruction: "s\nu\na\nv", input: "", output: "b" }]);
+    expect(columns).toEqual({ messages: "messages" });
+  });
+  it("reads ShareGPT's names, and content in parts", async () => {
+    const conversations = [
+      { from: "human", value: "u" },
+      { from: "gpt", value: "a" },
+    ];
+    expect(await rows(JSON.stringify([{ conversations, id: 1 }]))).toEqual([{ instruction: "u", input: "", output: "a" }]);
+    const parts = [
+      { type: "text", text: "u" },
+      { type: "text", text: "v" },
+    ];
+    expect(await rows(chat(turn("user", parts), turn("assistant", "a")))).toEqual([{ instruction: "uv", input: "", output: "a" }]);
+  });
+  it("gives an empty instruction where nothing comes before the response", async () => {
+    expect(await rows(chat(turn("assistant", "a")))).toEqual([{ instruction: "", input: "", output: "a" }]);
+  });
+  it("prefers instruction and output where a file has those as well, and any column that is named", async () => {
+    const both = JSON.stringify([{ instruction: "a", output: "b", messages: [], chosen: [turn("user", "u"), turn("assistant", "c")] }]);
+    expect(await rows(both)).toEqual([row]);
+    expect((await readRows(file(both), { messagesColumn: "chosen" })).rows).toEqual([{ instruction: "u", input: "", output: "c" }]);
+  });
+
+  it.each([
+    [chat(turn("user", "u")), ', row 0: "messages" has no turn of the role "assistant" to be the response, found the string "user"'],
+    [chat(), "found no turn at all"],
+    ['[{"messages":"hello"}]', '"messages" must be a list of turns, found the string "hello"'],
+    [chat(turn("user", null), turn("assistant", "a")), '"messages", turn 0: "content" must be a text, found null'],
+    [chat(turn("user", [{ type: "image_url" }]), turn("assistant", "a")), 'turn 0: "content" must be a text, found nothing'],
+    [chat("u", turn("assistant", "a")), 'turn 0: a turn must be an object {"role", "content"}, found the string "u"'],
+    [chat(turn("assistant", "\ud83d")), 'turn 0: "content" holds half of a surrogate pair'],
+  ])("says what is wrong and where: %s", async (content, message) => {
+    await expect(rows(content)).rejects.toThrow(expect.objectContaining({ kind: "data", message: expect.stringContaining(message) }));
+  });
+});
+
+describe("readRows of CSV", () => {
+  it("reads quoted commas, quotes and line ends, with \\n or \\r\\n between rows, and keeps white space", async () => {
+    const text = 'instruction,input,output\r\n"a, ""b""\r\nc", d ,e\r\n\r\nf,,g\n';
+    expect(await rows(text, "csv")).toEqual([
+      { instruction: 'a, "b"\r\nc', input: " d ", output: "e" },
+      { instruction: "f", input: "", output: "g" },
+    ]);
+  });
+  it("skips a byte order mark, and does without an input column", async () => {
+    expect(await rows("\ufeffinstruction,output\na,b\n", "csv")).toEqual([row]);
+  });
+  it("reads back any table that RFC 4180 can write", async () => {
+    const field = fc.string({ unit: "binary" });
+    const quote = (s: string) => `"${s.replaceAll('"', '""')}"`;
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.record({ instruction: field, input: field, output: field }), { minLength: 1 }), async (given) => {
+        const lines = given.map((r) => [r.instruction, r.input, r.output].map(quote).join(","));
+        expect(await rows(["instruction,input,output", ...lines].join("\r\n"), "csv")).toEqual(given);
+      }),
+      { numRuns: 50, seed: 1 },
+    );
+  });
+  it.each([
+    ["instruction,output\na,b,c\n", "invalid CSV: Invalid Record Length: expect 2, got 3 on line 2"],
+    ['instruction,output\na,"b\n', "invalid CSV: Quote Not Closed"],
+    ["instruction,instruction\na,b\n", 'names the column "instruction" twice'],
+    ["question,answer\na,b\n", ', row 0: "instruction" must be a text, found nothing; the columns are "question", "answer"'],
+    ["instruction,output\n", "holds no rows"],
+    ["", "is empty"],
+  ])("says what is wrong and where: %j", async (content, message) => {
+    await expect(rows(content, "csv")).rejects.toThrow(
+      expect.objectContaining({ kind: "data", message: expect.stringContaining(message) }),
+    );
+  });
+});
+
+// The files that scripts/fixtures/parquet_rows.py writes.
+describe("readRows of Parquet", () => {
+  const parquet = (compression: string) => join(fixtures, "data", `chat.${compression}.parquet`);
+
+  it.each(["snappy", "zstd"])("reads texts over two row groups, %s: row i asks for i + i", async (compression) => {
+    const options = { instructionColumn: "question", inputColumn: "context", outputColumn: "answer" };
+    const { rows } = await readRows(parquet(compression), options);
+    expect(rows).toEqual(
+      Array.from({ length: 50 }, (_, i) => ({ instruction: `What is ${i} + ${i}?`, input: i % 3 ? "" : `row ${i}`, output: `${2 * i}` })),
+    );
+  });
+  it("reads lists of turns", async () => {
+    const { rows, columns } = await readRows(parquet("zstd"));
+    expect(columns).toEqual({ messages: "messages" });
+    expect(rows.slice(1, 3)).toEqual([
+      { instruction: "Be brief.\nWhat is 1 + 1?\nLet me think: ½ of it is 1.\nAnd?", input: "", output: "2" },
+      { instruction: "What is 2 + 2?\nLet me think: ½ of it is 2.\nAnd?", input: "", output: "4" },
+    ]);
+  });
+  it("joins the files of a data set; their hash is that of their bytes one after another", async () => {
+    const paths = [parquet("snappy"), parquet("zstd")];
+    const { rows, sha256 } = await readRows(paths);
+    expect(rows.length).toBe(100);
+    expect(rows[50]).toEqual(rows[0]);
+    expect(sha256).toBe(createHash("sha256").update(readFileSync(paths[0]!)).update(readFileSync(paths[1]!)).digest("hex"));
+  });
+  it.each<[ColumnOptions, string]>([
+    [{ instructionColumn: "question", outputColumn: "number" }, 'row 0: "number" must be a text, found the number 0'],
+    [{ instructionColumn: "question" }, 'found nothing; the columns are "question", "context", "answer", "number", "messages"'],
+  ])("names the columns: %j", async (options, message) => {
+    await expect(readRows(parquet("snappy"), options)).rejects.toThrow(message);
+  });
+  it("says so where a file is no Parquet, or cut short", async () => {
+    await expect(rows("PAR1 and no more", "parquet")).rejects.toThrow("cannot be read as Parquet");
+    await expect(rows("", "parquet")).rejects.toThrow("cannot be read as Parquet");
+    await expect(rows(readFileSync(parquet("zstd")).subarray(0, 3000), "parquet")).rejects.toThrow(
+      expect.objectContaining({ kind: "data", message: expect.stringContaining("cannot be read as Parquet") }),
     );
   });
 });

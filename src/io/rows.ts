@@ -2,7 +2,19 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { LayergradError } from "../errors.ts";
 import type { Row } from "../text/row.ts";
+import {
+  areDefault,
+  type ColumnOptions,
+  type Columns,
+  chooseColumns,
+  describe,
+  type RawRow,
+  type RawTable,
+  readColumns,
+} from "./columns.ts";
+import { csvTable } from "./csv.ts";
 import { fsReason } from "./fs-reason.ts";
+import { parquetTable } from "./parquet.ts";
 import { parsePythonJson } from "./python-json.ts";
 
 /** A data set as read from a file. */
@@ -11,29 +23,58 @@ export interface RowFile {
   readonly rows: readonly Row[];
   /** SHA-256 of the file's bytes, in hexadecimal: a part of a run's identity. */
   readonly sha256: string;
+  /** Which columns the rows were made from, where those are not `instruction`, `input` and `output`: then a part of a run's identity too. */
+  readonly columns?: Columns;
 }
 
 /**
- * Reads instruction rows: a JSON list of `{"instruction", "input", "output"}`, or, where the name ends in .jsonl, one such object a line.
- * `input` may be missing, null or empty; other fields are ignored. As Python writes JSON, bare NaN is let through in those.
+ * Reads instruction rows `{"instruction", "input", "output"}`. The name's end says how they are written: .jsonl and .ndjson one JSON
+ * object a line, .csv with a header (RFC 4180), .parquet, anything else a JSON list. `input` may be missing, null or empty; other columns
+ * are ignored. As Python writes JSON, bare NaN is let through in those.
  *
- * @throws {LayergradError} `data`, with the file and the place, for a file that cannot be read, is not UTF-8 or JSON, holds no rows, or
- * holds a row without an instruction or output of Unicode text.
+ * Columns of other names are chosen by the options. Rows that are conversations (`messages` with `role` and `content`, `conversations`
+ * with `from` and `value`) are known by their column: the last turn that a model wrote is the output, the texts of the turns before it,
+ * joined by newlines, are the instruction.
+ *
+ * @param path - A file, or the files of one data set in their order; its SHA-256 is then that of their bytes one after another.
+ * @throws {LayergradError} `data`, with the file and the place, for a file that cannot be read, is not what its name says, holds no rows,
+ * or holds a row without an instruction or output of Unicode text; `usage` for options that exclude each other.
  */
-export async function readRows(path: string): Promise<RowFile> {
-  let bytes: Buffer;
+export async function readRows(path: string | readonly string[], options: ColumnOptions = {}): Promise<RowFile> {
+  const paths = typeof path === "string" ? [path] : path;
+  const hash = createHash("sha256");
+  const rows: Row[] = [];
+  let columns: Columns | undefined;
+  for (const part of paths) {
+    const bytes = await bytesOf(part);
+    hash.update(bytes);
+    const table = tableOf(bytes, part);
+    // What the first file's columns are, they are in all.
+    columns ??= chooseColumns(table.columns, options);
+    const found = await readColumns(part, table, columns, options);
+    for (const row of found) rows.push(row);
+  }
+  if (rows.length === 0)
+    throw new LayergradError("data", `${paths.join(", ")} holds no rows; it must hold at least one {"instruction", "input", "output"}.`);
+  return { rows, sha256: hash.digest("hex"), ...(columns && !areDefault(columns) ? { columns } : {}) };
+}
+
+async function bytesOf(path: string): Promise<Buffer<ArrayBuffer>> {
   try {
-    bytes = await readFile(path);
+    return await readFile(path);
   } catch (cause) {
     throw new LayergradError("data", `${path} cannot be read: ${fsReason(cause)}.`, { cause });
   }
-  const sha256 = createHash("sha256").update(bytes).digest("hex");
+}
+
+function tableOf(bytes: Buffer<ArrayBuffer>, path: string): RawTable {
+  if (/\.parquet$/i.test(path)) return parquetTable(bytes, path);
   const text = decode(bytes, path);
   if (text.trim() === "") throw new LayergradError("data", `${path} is empty; it must hold rows of {"instruction", "input", "output"}.`);
+  if (/\.csv$/i.test(path)) return csvTable(text, path);
   const rows = /\.(jsonl|ndjson)$/i.test(path) ? fromLines(text, path) : fromList(text, path);
-  if (rows.length === 0)
-    throw new LayergradError("data", `${path} holds no rows; it must hold at least one {"instruction", "input", "output"}.`);
-  return { rows, sha256 };
+  const first = rows[0]?.value;
+  return { columns: typeof first === "object" && first !== null && !Array.isArray(first) ? Object.keys(first) : [], read: () => rows };
 }
 
 function decode(bytes: Buffer, path: string): string {
@@ -46,7 +87,7 @@ function decode(bytes: Buffer, path: string): string {
   }
 }
 
-function fromList(text: string, path: string): Row[] {
+function fromList(text: string, path: string): RawRow[] {
   let value: unknown;
   try {
     value = parsePythonJson(text);
@@ -60,52 +101,23 @@ function fromList(text: string, path: string): Row[] {
       "data",
       `${path} must hold a JSON list of rows, found ${describe(value)}; put the rows in [ ], or one a line in a .jsonl file.`,
     );
-  return value.map((item, i) => rowOf(item, `${path}, row ${i}`));
+  return value.map((item, i) => ({ where: `${path}, row ${i}`, value: item }));
 }
 
-function fromLines(text: string, path: string): Row[] {
-  const rows: Row[] = [];
+function fromLines(text: string, path: string): RawRow[] {
+  const rows: RawRow[] = [];
   // JSON strings may hold U+2028 unescaped, so that only \n ends a line; a \r before it is white space to JSON.
   for (const [i, line] of text.split("\n").entries()) {
     if (line.trim() === "") continue;
-    let value: unknown;
+    const where = `${path}, line ${i + 1}`;
     try {
-      value = parsePythonJson(line);
+      rows.push({ where, value: parsePythonJson(line) });
     } catch (cause) {
       const { found } = firstJsonError(line);
-      throw new LayergradError("data", `${path}, line ${i + 1}: invalid JSON, ${found}; each line must hold one row.`, { cause });
+      throw new LayergradError("data", `${where}: invalid JSON, ${found}; each line must hold one row.`, { cause });
     }
-    rows.push(rowOf(value, `${path}, line ${i + 1}`));
   }
   return rows;
-}
-
-// With the u flag a whole pair is one code point, so that only halves are left to match.
-const LONE_SURROGATE = /\p{Surrogate}/u;
-
-function rowOf(value: unknown, where: string): Row {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new LayergradError("data", `${where}: a row must be an object {"instruction", "input", "output"}, found ${describe(value)}.`);
-  const textAt = (key: string, fallback?: string): string => {
-    const field = Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
-    const text = field ?? fallback;
-    if (typeof text !== "string")
-      throw new LayergradError("data", `${where}: "${key}" must be a text, found ${describe(field)}; correct the row or remove it.`);
-    if (LONE_SURROGATE.test(text))
-      throw new LayergradError(
-        "data",
-        `${where}: "${key}" holds half of a surrogate pair, which no tokenizer accepts; correct the row or remove it.`,
-      );
-    return text;
-  };
-  return { instruction: textAt("instruction"), input: textAt("input", ""), output: textAt("output") };
-}
-
-function describe(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "a list";
-  return typeof value === "object" ? "an object" : `the ${typeof value} ${JSON.stringify(value)?.slice(0, 40)}`;
 }
 
 /**

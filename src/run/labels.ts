@@ -1,8 +1,9 @@
+import { openRows } from "../data/open-rows.ts";
 import { LayergradError } from "../errors.ts";
+import type { ColumnOptions } from "../io/columns.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { firstLabels, type LabelRule, labelRules, lastLabels, randomLabels, type SweepStep, sweepSteps } from "../runtime/label-subsets.ts";
 import type { RowStatistics } from "../runtime/row-statistics.ts";
-import { readRows as openRows } from "../io/rows.ts";
 import type { LabelIdentity, LabelSubset, SweepEntry } from "../store/index.ts";
 import type { EncodedRow, SkipReason } from "../text/encode-row.ts";
 import { type Row, userText } from "../text/row.ts";
@@ -56,8 +57,8 @@ export interface ResolvedLabels {
   readonly encoded: readonly EncodedRow[];
 }
 
-/** Options that choose labels. */
-export interface LabelOptions {
+/** Options that choose labels; the columns are those of the run's data and its twins alike. */
+export interface LabelOptions extends ColumnOptions {
   readonly labels?: string | undefined;
   readonly labelSeed?: number | undefined;
   readonly draws?: number | undefined;
@@ -85,7 +86,7 @@ export async function resolveLabels(
     const identity = { rule, ...(count === undefined ? {} : { count }), ...random, ...(rule === "sweep" ? { draws } : {}) };
     return { labelling: { ...choice, seed, draws }, identity, encoded };
   }
-  const twins = await openRows(count.twins);
+  const twins = await openRows(count.twins, options);
   const twinLabels = new Map<number, number>();
   for (const { row } of encoded) {
     const twin = twins.rows[row];

@@ -2,8 +2,8 @@ import { LayergradError } from "../errors.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { Row } from "../text/row.ts";
 import { localDay } from "../text/strftime.ts";
-import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, planFor, skippedRow } from "./measuring.ts";
 import { checkLabels, measureLabelled, resolveLabels } from "./labels.ts";
+import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, planFor, skippedRow } from "./measuring.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** A row given in memory: as {@link Row}, but `input` may be missing. */

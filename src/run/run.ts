@@ -1,14 +1,17 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers/promises";
+import { openRows } from "../data/open-rows.ts";
 import { LayergradError } from "../errors.ts";
-import { type RowFile, type RowRange, readRows, selectRows } from "../io/rows.ts";
+import type { ColumnOptions } from "../io/columns.ts";
+import { type RowFile, type RowRange, selectRows } from "../io/rows.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
 import type { Phases } from "../runtime/phases.ts";
 import { gigabytes, type Plan } from "../runtime/planner.ts";
 import { RunFolder, readManifest, SCHEMA_VERSION } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import { localDay, parseDay } from "../text/strftime.ts";
+import { checkLabels, type Labelling, measureLabelled, resolveLabels } from "./labels.ts";
 import {
   checkCounts,
   contentOf,
@@ -19,14 +22,13 @@ import {
   planFor,
   skippedRow,
 } from "./measuring.ts";
-import { checkLabels, type Labelling, measureLabelled, resolveLabels } from "./labels.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
-export interface RunOptions extends MeasureOptions {
-  /** A Hugging Face model folder. */
-  readonly model: string;
-  /** JSON or JSONL rows `{instruction, input?, output}`. */
+export interface RunOptions extends MeasureOptions, ColumnOptions {
+  /** A Hugging Face model folder; or one that {@link openModel} opened, which stays open. */
+  readonly model: string | Model;
+  /** Rows `{instruction, input?, output}`: a file, a name of the catalogue, or a data set of the Hub, as {@link openRows} takes them. */
   readonly data: string;
   /** Folder for records.jsonl, skipped.jsonl and manifest.json; one that an earlier call began is gone on with. */
   readonly out: string;
@@ -85,9 +87,9 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   const singleBos = mode === "instruct" && (options.singleBos ?? false);
   const began = performance.now();
   checkOptions(options);
-  const data = await readRows(options.data);
+  const data = await openRows(options.data, options);
   const range = selectRows(data.rows.length, options.rows, options.limit);
-  const model = await openModel(options.model);
+  const model = typeof options.model === "string" ? await openModel(options.model) : options.model;
   try {
     checkMode(model, mode);
     const chosen = chooseLinears(buildBlock(model.family, model.spec), matrices).map((l) => l.name);
@@ -122,8 +124,9 @@ export async function run(options: RunOptions): Promise<RunSummary> {
           spectrum,
           cosines,
           ...(labels ? { labels } : {}),
+          ...(data.columns ? { columns: data.columns } : {}),
         },
-        model: { folder: options.model, type: model.spec.modelType, files: hashes.files },
+        model: { folder: model.checkpoint.folder, type: model.spec.modelType, files: hashes.files },
         data: { path: options.data, sha256: data.sha256, rows: data.rows.length },
         options: {
           rows: options.rows ?? null,
@@ -169,7 +172,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
       release();
     }
   } finally {
-    model.checkpoint.close();
+    if (model !== options.model) model.checkpoint.close();
   }
 }
 
@@ -210,7 +213,7 @@ async function computeRows(
   let measuring: Measuring | undefined;
   let interrupted = false;
   try {
-    watch.note?.(`loading ${model.spec.layers} layers of ${options.model}`);
+    watch.note?.(`loading ${model.spec.layers} layers of ${model.checkpoint.folder}`);
     measuring = await openMeasuring(model, rows, plan, options);
     const { engine } = measuring;
     // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.

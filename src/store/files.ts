@@ -1,6 +1,7 @@
-import { closeSync, constants, fsyncSync, ftruncateSync, mkdirSync, openSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, ftruncateSync, openSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { LayergradError } from "../errors.ts";
+import { syncFolder } from "../io/folders.ts";
 import { fsCode, fsReason } from "../io/fs-reason.ts";
 
 /** A failed file operation of an output folder as an error the user can act on. Errors that are no system errors come back as they are. */
@@ -61,35 +62,6 @@ export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | 
     throw outputError(path, "cannot be written", error);
   }
   syncFolder(dirname(path));
-}
-
-/**
- * Makes a folder and those above it. By hand, since Node's own recursive `mkdirSync` never returns where the system answers "no such
- * folder" below a folder that exists, as /proc does.
- */
-export function makeFolder(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
-  const parent = dirname(path);
-  if (parent !== path) makeFolder(parent);
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    // Another process may have made it in this moment.
-    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
-  }
-}
-
-/** Flushes a folder's list of names, without which a new or renamed file may be gone after a power cut. */
-export function syncFolder(folder: string): void {
-  let fd: number | undefined;
-  try {
-    fd = openSync(folder, "r");
-    fsyncSync(fd);
-  } catch {
-    // Windows cannot open folders, and some network file systems cannot flush them; there is nothing else to do there.
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
 }
 
 /**

@@ -1,9 +1,10 @@
 import { closeSync, openSync, readFileSync, readSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { LayergradError } from "../errors.ts";
-import { localDay } from "../text/strftime.ts";
+import { makeFolder, syncFolder } from "../io/folders.ts";
 import { fsCode } from "../io/fs-reason.ts";
-import { LineFile, makeFolder, outputError, syncFolder, writeFileAtomically } from "./files.ts";
+import { localDay } from "../text/strftime.ts";
+import { LineFile, outputError, writeFileAtomically } from "./files.ts";
 import { Lock } from "./lock.ts";
 import {
   type DataDescription,

@@ -1,0 +1,121 @@
+// Written by scripts/catalogue.mjs. SHA-256, rows, bytes and path of every file, one a line.
+
+/** `data/` of the first paper's repository. */
+export const layerGradientFacts = `
+952d54a0dfe56f3a56e20d2efb66750114d8aa2cfa91289d6aff9b1e8a81d13a   500   150146  cot_500/aqua_train_no_cot.json
+1df50956904a982b1343597e041ceb750d4f71a86b7602197ccce1d6e5a4ebf9   500   216190  cot_500/aqua_train_with_cot.json
+bcc66b84ff8393618f420064059a532d2cbbf192bc3968db8fc579b0307a35ea   500   944045  cot_500/aqua_train_with_cot_gpt4o.json
+f28d244bf5799518c174bbba84fbe27b6213e329b75b3b977e47182beeda3aca   500   112338  cot_500/creak_train_no_cot.json
+7860dfd862e2c9a259bc48e609dd88926c157cc34b193720334b43d6b43b020b   500   162101  cot_500/creak_train_with_cot.json
+8cf725f746949eb95b7ccc0cd9316e4564604d5e01fbf2eebc0e0a9d97e67aec   500   967487  cot_500/creak_train_with_cot_gpt4o.json
+c6c7af5ab3ef63ce29130ac09501a1f45f0439700ac0c229af7aaacee0d5f9eb   500   122731  cot_500/ecqa_train_no_cot.json
+d230379c94bb2003369cc2f4d1a39eb2c1a1bdbc0e5e96373caa449541c638ad   500   192664  cot_500/ecqa_train_with_cot.json
+9e86957d551d0fb4bd2a95e16954f1a3fbad2e5a06c06010e425b5622372d6b4   500  1070062  cot_500/ecqa_train_with_cot_gpt4o.json
+2d4b33ab79a9b7471498f85368f596d01ec5ec0dab932f5bf3fbb26066b010b8   500   158169  cot_500/gsm8k_train_no_cot.json
+03a1f7c1d0b674efa096761ccb3fde03dcb2475129c96406ee090c1f01977dba   500   291882  cot_500/gsm8k_train_with_cot.json
+4e88503ac219a2dc4933d1449f0970f4a5d132a529d0de858cd396cfbb5f2f85   500   804106  cot_500/gsm8k_train_with_cot_gpt4o.json
+46c3d3d4594527c6275590a5ba880e8188f72d54456f552b772529dcf980696a   500   141265  cot_500/sensemaking_train_no_cot.json
+db143043e36362aa6f642c96da06b23de707aff912721a78e7b17113231d35a2   500   181320  cot_500/sensemaking_train_with_cot.json
+927aa8c781d85a9cf30499282009e21b9be61f67e4ec46971dec940957c485eb   500  1033511  cot_500/sensemaking_train_with_cot_gpt4o.json
+fa73d2828a2e1d5ebbb26314370a575201812b494a7d27e84acf1fd1a681e461   500    70435  cot_500/strategyqa_train_no_cot.json
+d31f42ac0d9a508cb1e26ca83a6a4827e111992b91daf39ee22ee985b48158de   500   171108  cot_500/strategyqa_train_with_cot.json
+098514cad81f82b3adcffe12bd8b76118caf42eedecbce3d2bd1821c9c23ab8d   500  1375575  cot_500/strategyqa_train_with_cot_gpt4o.json
+568eda83482407d98524132179aa0c8cf4cb6732d0517dcb5cbcb2177c9f036d   500   150146  cot_500_wrong_answer_shuffle/aqua_train_no_cot.json
+6ae5aea7630071abb879539538ae83150480579ee3d66ca9357924cf8a097d9b   500   210097  cot_500_wrong_answer_shuffle/aqua_train_with_cot.json
+d417ba79bdeb3210044419cc77444f5e1cd793c372f8072298ea01260b34cf39   500   920197  cot_500_wrong_answer_shuffle/aqua_train_with_cot_gpt4o.json
+7cb3865eb1082f8beb8b3d78dea5d0c6835ac107e91628e2607c2a745bde8cf4   500   112357  cot_500_wrong_answer_shuffle/creak_train_no_cot.json
+30be2d501ff6a10767479ec0213e129545e24e09c173e26fb4d37cf5ce14a933   500   152575  cot_500_wrong_answer_shuffle/creak_train_with_cot.json
+32b73c4474be4c871e3c6a1b0c769701b91c8828580e7f575a70afd6cebafe72   500   937803  cot_500_wrong_answer_shuffle/creak_train_with_cot_gpt4o.json
+24b442d605355e77a5cce23b56a61b1a3b22e23ea011371907d88dc7366f4a45   500   122718  cot_500_wrong_answer_shuffle/ecqa_train_no_cot.json
+9a2b8a18c5128234e020d7dac00b203d10fcb3639457894eaf800bb4e9d3709a   500   184509  cot_500_wrong_answer_shuffle/ecqa_train_with_cot.json
+e5825437dc8b2e8360e1d7aba8b4cd7bcb26d156686c706679c70b10ff09ebe6   500  1046076  cot_500_wrong_answer_shuffle/ecqa_train_with_cot_gpt4o.json
+5f6b8ad693adae5c558189e53ba5127ef19fe96acc22674adc82a3e73a8514d1   500   158170  cot_500_wrong_answer_shuffle/gsm8k_train_no_cot.json
+85d8109a02e76c174d883a4d3ed3db06b88f2cc6e3443f95e6f54d0480d3d7fa   500   283374  cot_500_wrong_answer_shuffle/gsm8k_train_with_cot.json
+5499ec4c5e4304168cdbfeeae10b90e83a6ce54036f183d5ea25872e4e18872f   500   787908  cot_500_wrong_answer_shuffle/gsm8k_train_with_cot_gpt4o.json
+7ed4a94e0312af1e1b59db363cefb9bec2413cd360777b88cf4eeb580e421b4a   500   141265  cot_500_wrong_answer_shuffle/sensemaking_train_no_cot.json
+f6769991bcfbd980f6d9a4a9d61390021527ae9947c82cd44a34124f23d1512c   500   173406  cot_500_wrong_answer_shuffle/sensemaking_train_with_cot.json
+93b550e5d025c6fa85886e3cb89bec82ea3fec1bac445a4f97712263455289b8   500  1001172  cot_500_wrong_answer_shuffle/sensemaking_train_with_cot_gpt4o.json
+883a5ddb5001c6268afa948d8d66d6a03950cc8fa6ae50c9a01f66b4bf81bdeb   500    70437  cot_500_wrong_answer_shuffle/strategyqa_train_no_cot.json
+1762f47cad82e0c9a9d131678256b642c4a5daabec95a92f2ec2ed5a0951b53d   500   165404  cot_500_wrong_answer_shuffle/strategyqa_train_with_cot.json
+5c34bbfcfd411fbe4856b886c6b545d26b1254b0bd2a84e2d136756cbf0c603f   500  1354083  cot_500_wrong_answer_shuffle/strategyqa_train_with_cot_gpt4o.json
+c722a159e3f43ac6e823735582f2d131310961292c082296ee55fa3d277dc710   500   435866  lighteval_math/algebra_with_cot.json
+c5fb6de6ebb6ac1a6f8caf07b29ae4df4acb7a08840191e8aa088ad4a4b2abfd   500  1047834  lighteval_math/algebra_with_cot_gpt4o.json
+d5c5c2f3b275619994bd2d5287bcceda1bf3b204a5023c1a62a0ba3354e175f5   500   540972  lighteval_math/counting_probability_with_cot.json
+27fcf70117dabc7a28b8fce03a65299e9482407c89e671c29131923abb5a99a7   500  1301902  lighteval_math/counting_probability_with_cot_gpt4o.json
+3a65c73aa6d81d183142f06106a7c6c73c0f96e574ca58f8fbf52a8b69b94914   500   800212  lighteval_math/geometry_with_cot.json
+fabd682af4f150652e6f2d50dbc759440630040ce2bfd81103c4d23dd40fb50d   500  1392473  lighteval_math/geometry_with_cot_gpt4o.json
+623d0754e8638521135d555115fa2cf8029114c1283afd23d821f6a00dcb2275   500   427244  lighteval_math_wrong_answer_shuffle/algebra_with_cot.json
+4b3ad260a9e5946ee18f9d967e3a392e6391124ce3ad3387c8472ee2f51fab24   500  1034451  lighteval_math_wrong_answer_shuffle/algebra_with_cot_gpt4o.json
+74597a51a96aa5181a22444d01f0dc2966fe49240128eb92b35c609815869b12   500   531964  lighteval_math_wrong_answer_shuffle/counting_probability_with_cot.json
+b3f92ad53cac8dd02f7625177d70291b210453424fd5aa3a713b0f08e1ce5193   500  1284115  lighteval_math_wrong_answer_shuffle/counting_probability_with_cot_gpt4o.json
+796fa857f1afc11fe8929caa8636ec223b3d72c75906a68834f24efa5e415037   500   791551  lighteval_math_wrong_answer_shuffle/geometry_with_cot.json
+96769813fbfd8f4522c8df62f282b3e5c1cd238a6cba0555f49a490d9218248d   500  1353050  lighteval_math_wrong_answer_shuffle/geometry_with_cot_gpt4o.json
+37f0447c7a6f2827c8826825998e11a31a5148bf1347f3469cd74ab905ef4402   454   207078  wiki_popularity/long_tail_wikipedia.json
+e00aa97ef35795ec3fcc2f6b9282e9aad7cab33c25bffe86bc6eca731388140c   500   286007  wiki_popularity/popular_wikipedia_100.json
+86db02561af457ed1c8ccd99c72920520b432e32ec03dec9065fcb54374dc9a5   500  1970542  wiki_popularity/popular_wikipedia_1000.json
+5088386bc9025ec877c2959ce93cc06365d68575297d2bce0824b9a401308161   500  1038068  wiki_popularity/popular_wikipedia_500.json
+66dd1c4450044f1dba564c57172918226903b44180c3d41f8bd79f08ecfc63fc   454   202831  wiki_popularity_wrong_answer_shuffle/long_tail_wikipedia.json
+6e20dc0e19afcf601dbb67e1e00c208fb0e6b1b9db1afc4abbb62ccd09c19116   500   283282  wiki_popularity_wrong_answer_shuffle/popular_wikipedia_100.json
+a5e548d00f1150a85c88ab3e077ca31ec1a24fc019ec8c0070e31806656f3bc5   500  1958520  wiki_popularity_wrong_answer_shuffle/popular_wikipedia_1000.json
+4c3133f1caa1633adfd92e433e375d6ab5213b4c0ade8a3225af59b6f5335881   500  1030161  wiki_popularity_wrong_answer_shuffle/popular_wikipedia_500.json
+`;
+
+/** `_data/10k_version/` of the second paper's repository. */
+export const gradientUnifiedFacts = `
+1273814b5348d55ed402bc3b55210fab9d5f7341ea5653cea69c98cc7962e4f5   200   967432  diff/her_10k_highest_200.json
+98bb3fcbf6bbb60e2cbbd2e0aea74d6773caa8291b7cd18f4a101e0592edcc3a   200   288396  diff/her_10k_lowest_200.json
+8ef987397f0a1f9f8cdfb7d3ed6b442f4e236c216a32d1445ca743fa8bf49cee   200  1013764  diff/mag_10k_highest_200.json
+caa935f4156b0015f9291fc51312fd638d68a88c4aff5ad77e721cc91c639df9   200   666239  diff/mag_10k_lowest_200.json
+234bfd2710fe5c83d8b53409f825e40cc6cc93f675b3103545362cc7ef637c6b   200  1102546  diff/wiz_10k_highest_200.json
+c044c0da5dd1e40a11c461b56c02e16f0b4d44c730d43168a71eb4c41f50ba42   200   242913  diff/wiz_10k_lowest_200.json
+d379f8858c0705285fec1dfbc92d0c9686844f1cb13c984b835d495c01b8d459   200   658321  ifd_gpt2/her_10k_highest_200.json
+cb14e5ab3b27b270509c1cca3b42daff0b8eab7eb32f92b3449496dad4d3c915   200   459811  ifd_gpt2/her_10k_lowest_200.json
+b1073f431940e8c43f1bd216c0a1af1a42e9551f657a8a59e5f8414319eab625   200   945864  ifd_gpt2/mag_10k_highest_200.json
+cf91f121a9296b0811fe91e5dc45488c6b0d09982642c85db2111bb7c1d5f446   200  1155413  ifd_gpt2/mag_10k_lowest_200.json
+0bf5a10c69803004bcc9fb0e6e2d9074705ad1036e6905dfae93e29e84feddd5   200   621657  ifd_gpt2/wiz_10k_highest_200.json
+bd72a39fcec0b5fcea53d0e0bb8c3556039f35956e901315fff39f45b48a5233   200   332531  ifd_gpt2/wiz_10k_lowest_200.json
+ea387f2c6374baeafe4ba6b8f7b72ec5e92dc96d920c1023b777f7f5dcb48eb2   200   854024  ifd_qwen7b/her_10k_highest_200.json
+7350b4584f4ebced0316a3a9db1d65ff83db5adc9b28c3eaced4c5d4413d4bd6   200   473767  ifd_qwen7b/her_10k_lowest_200.json
+ece5cc6f8081665240fe76f670c9158c949ee2ed9386c083f7458a32670dc67c   200  1267109  ifd_qwen7b/mag_10k_highest_200.json
+9c789d088175ee0af2ab8dabde7e42823ed8595186df9236845077d549dbaa51   200  1030478  ifd_qwen7b/mag_10k_lowest_200.json
+0ff6f5e80dc31e37311223cb1ae81e438c7104cebeb5207e162a49e2e4da1c24   200  1091653  ifd_qwen7b/wiz_10k_highest_200.json
+c439a207077629d42513cfb9631ec8fa3f892c27459e1a13f58e90407297bec1   200   271200  ifd_qwen7b/wiz_10k_lowest_200.json
+6c46a7207a5ace5a28ca339dced95c36285d000bad3c8c0c03ea0751e2a2f769   200  1162529  instag/her_10k_highest_200.json
+124b98c400b3875e838a210ab533b31e84b57624bf502e72da1b68e27e4af04d   200   300425  instag/her_10k_lowest_200.json
+9daf162cebcc7c075f45c473a1dccc204eb33833e3f885a4f46e1aac4d91a474   200  1312540  instag/mag_10k_highest_200.json
+42f908c3cce2775436ab7f5cbb1da457f6252317df0253c96c1e55931f4ca606   200   752502  instag/mag_10k_lowest_200.json
+37e47051b2fd1708860f309b4f4251b39cccd828a0f2176264e56ae8fa59282e   200  1236180  instag/wiz_10k_highest_200.json
+a39b0c8a00e6229405d65d59dbff0d5f54ba07379d4b17915a433568d7e415ef   200   236848  instag/wiz_10k_lowest_200.json
+5856d67368eecc7f2276003bf7f65abd20efcddae2b087a47c828c7165fec76e   200   971363  reasoning/gsm8k_R1.json
+70ccb7c62a3132a0ae29ba1c7b723b2352b2025c932afe4c9c3b57a68bcce276   200  3166548  reasoning/s1_R1.json
+90b480ded893a49ea3cbf9250fdf2ebe8e13dacb6db3517518a4b60469b47073   200   955549  reward/her_10k_highest_200.json
+9b281f31a1433363f6a9aa023898eca4d10ab38fa8e1dc45692a6fd41ded745f   200   419000  reward/her_10k_lowest_200.json
+86014f2323eaf0fb77b92e587a6034f680e540d3b81970a4f9ca1a793cfc098d   200  1048335  reward/mag_10k_highest_200.json
+b2450391fb1d34ab65cbd847c3c43b84f519f355f0b0b69fb5759772dab46241   200  1838206  reward/mag_10k_lowest_200.json
+b30fbe991c4cc6910440b85c75bb4b1ca9b360166d02099f4e5c795374d1fd1f   200  1030646  reward/wiz_10k_highest_200.json
+5efe3533fe612208033f4885eb24ee749da34598dd2325843b99f3479e299163   200   457549  reward/wiz_10k_lowest_200.json
+`;
+
+/** `demo/data/` of this package. */
+export const demoFacts = `
+e663649d443aab78d0d3985deeddaf80b89f2e3512294dde0fb68687d81fe416    64    27731  compare_detailed.json
+83fdfd12f98f743c41eb7c8e18c935949f41364f1c221ef9b6095d0b52c111ee    64    27689  compare_detailed_irrelevant.json
+6eb595993116773b32018bc00e5ae8ac30d450911183dbbbcf88eb501267be42    64     7080  compare_none.json
+ce9ba14ca9a19b84148ae5d592c50e791ebc6d8e9ac514ff109674bb4e37632c    64     7078  compare_none_irrelevant.json
+8065b324cb576dfd5a1fc64a6710dc411206b6a1e0fb9e380252f826dcbdc212    64    10541  compare_simplified.json
+0a88b65f28a2d2468e3456641ab033b9e57d6f918ee7382098d5738056c798c6    64    10534  compare_simplified_irrelevant.json
+1aef332cc6797b794b517b799e46dd1a46fb6041ca2dc4a2e4ac99fc31c25830    64    24930  sums_detailed.json
+c93d1dc925fbc8269a493333162ab0ca7d87b9eb6d223fb00a884970e584400c    64    24927  sums_detailed_irrelevant.json
+9bd8fb6e3aecdb885f44b2f7adcb125512e56dd10f78310c3a2e2d61c93c6466    64     9081  sums_none.json
+dee49518f9003309f99bdada44e437e925838865bc57484176607c4b548773bc    64     9080  sums_none_irrelevant.json
+e5cc17563617faff9eba1ffda7c00e6ee1b961ecfaeb18794bef5ed404176480    64    11602  sums_simplified.json
+d4ea51c15534704d67f13237b2c8a53faa302567d4e1b60c69403bef98275263    64    11600  sums_simplified_irrelevant.json
+70796d830793871a053be28bdf2146ec6513486ed2789309e51d093b97547772    64     8839  wiki_popular_100.json
+947a8fa6eb7cd00cb96b1bd8d12ca7c53a26b9c2707152e0969ebff2d9775f0b    64    50967  wiki_popular_1000.json
+db857df0a55dbdf1bc3998db200046bda7543ef2cf0b0c00cb204172e21c0ad1    64    51067  wiki_popular_1000_irrelevant.json
+8b4a9efcdc73cd5eacc5b9406a0b9758a84bc980f2f0c7f7819efed7fc737624    64     8858  wiki_popular_100_irrelevant.json
+873b989bc7dbe630be0237fdf045da8027fcfe221b1175e847e21de3185caf84    64    35479  wiki_popular_500.json
+7f2091eb0ccecb5316928ba0425d0be7329dd5796555f2321b9e87f173210c35    64    35547  wiki_popular_500_irrelevant.json
+58362be8fa51bc30abf755f09daf6bb5e917149cb2b89583020bb0ffa457427c    64    50996  wiki_unpopular.json
+72e54048c1be051976f23f8c74d4b9ea9477b287cfeded0f02c864eb3d452aa8    64    51042  wiki_unpopular_irrelevant.json
+`;
