@@ -1,5 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { mean, meanAbsoluteDifference, meanCurve, segmentMads, segments } from "./curves.ts";
+import { runTable } from "../../test/run-table.ts";
+import {
+  curveOf,
+  mean,
+  meanAbsoluteDifference,
+  meanCurve,
+  relativeDifference,
+  relativeDifferences,
+  relativeMad,
+  segmentMads,
+  segments,
+  topLayers,
+} from "./curves.ts";
 
 describe("the mean absolute difference of a curve", () => {
   it("is the mean of the steps, taken without sign", () => {
@@ -97,5 +109,73 @@ describe("a condition's curve", () => {
   it("has as its mean the mean of the rows' means", () => {
     const rows = Array.from({ length: 9 }, (_, r) => Array.from({ length: 12 }, (_, i) => Math.cos(3 * r + i)));
     expect(mean(meanCurve(rows))).toBeCloseTo(mean(rows.map((row) => mean(row)!))!, 14);
+  });
+});
+
+describe("the relative MAD", () => {
+  it("is the MAD over the curve's mean: 1.5 / 2 of (1, 3, 2)", () => {
+    expect(relativeMad([1, 3, 2])).toBe(0.75);
+  });
+  it("does not change with the curve's scale", () => {
+    const curve = [1, 4, 1, 5, 9, 2, 6];
+    // Powers of two scale without rounding.
+    expect(relativeMad(curve.map((c) => 8 * c))).toBe(relativeMad(curve));
+  });
+  it("is null for fewer than two layers and for a curve of mean 0", () => {
+    expect([relativeMad([]), relativeMad([3]), relativeMad([0, 0]), relativeMad([-1, 1])]).toEqual([null, null, null, null]);
+  });
+});
+
+describe("the relative difference of two curves", () => {
+  it("is the mean over layers of |a − b| / |a|", () => {
+    expect(Array.from(relativeDifferences([4, 2, -1], [5, 1, 1]))).toEqual([0.25, 0.5, 2]);
+    expect(relativeDifference([4, 2, -1], [5, 1, 1])).toBe(2.75 / 3);
+  });
+  it("is 0 of a curve with itself, and does not change with the scale of both", () => {
+    const [a, b] = [
+      [3, 1, 4, 1, 5],
+      [2, 7, 1, 8, 2],
+    ];
+    expect(relativeDifference(a, a)).toBe(0);
+    const twice = (curve: number[]) => curve.map((c) => 2 * c);
+    expect(relativeDifference(twice(a), twice(b))).toBe(relativeDifference(a, b));
+  });
+  it("puts 1e-10 in the place of a 0 of the first curve, above and below the line, and leaves the curve as it is", () => {
+    const a = [0, 0];
+    expect(Array.from(relativeDifferences(a, [0, 1e-10]))).toEqual([1, 0]);
+    expect(a).toEqual([0, 0]);
+  });
+  it("is refused for curves of different depth", () => {
+    expect(() => relativeDifference([1, 2], [1])).toThrow("these have 2 and 1 layers");
+    expect(() => relativeDifference([], [])).toThrow("0 and 0 layers");
+  });
+});
+
+describe("the layers where a curve is largest", () => {
+  it("are five at most, largest first, of equal ones the deeper first", () => {
+    expect(topLayers([0.1, 0.9, 0.5, 0.9, 0.2, 0.3, 0.05])).toEqual([3, 1, 2, 5, 4]);
+    expect(topLayers([1, 2])).toEqual([1, 0]);
+    expect(topLayers([1, 3, 2], 1)).toEqual([1]);
+  });
+});
+
+describe("a run's curve", () => {
+  const table = runTable({
+    modules: ["q", "v"],
+    values: {
+      sigmaOneRatio: [
+        { q: [0.5, 0.1], v: [0.3, 0.3] },
+        { q: [0.1, Number.NaN], v: [0.5, 0.7] },
+        { q: [0.25, 0.2], v: [0.7, 0.5] },
+      ],
+    },
+  });
+  it("leaves a row with 0/0 in any layer of a module out of that module's curve, and counts it", () => {
+    expect(curveOf(table, "sigmaOneRatio", "q")).toEqual({ values: [0.375, (0.1 + 0.2) / 2], n: 2, leftOut: 1 });
+    expect(curveOf(table, "sigmaOneRatio", "v")).toMatchObject({ values: [0.5, 0.5], n: 3, leftOut: 0 });
+  });
+  it("is refused for a module or statistic that the run has not, by name", () => {
+    expect(() => curveOf(table, "sigmaOneRatio", "o")).toThrow("has no module o; measured are q, v.");
+    expect(() => curveOf(table, "effectiveRank", "q")).toThrow("its records hold no effectiveRank");
   });
 });

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { meanAbsoluteDifference, mean, meanCurve } from "../analysis/curves.ts";
+import { mean, meanAbsoluteDifference, meanCurve } from "../analysis/curves.ts";
 import { run } from "../run/run.ts";
 import { type Projection, readRecords, runFiles } from "../store/index.ts";
 import { interruptible } from "./interrupt.ts";

@@ -1,3 +1,4 @@
+export type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
 export { Lock } from "./lock.ts";
 export {
   type DataDescription,
@@ -37,4 +38,3 @@ export {
   type ReadStatistics,
   readRecords,
 } from "./records-reader.ts";
-export type { MatrixStatistics } from "../spectra/matrix-statistics.ts";

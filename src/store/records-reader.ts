@@ -108,9 +108,10 @@ export interface ReadMatrix {
 /** Options of {@link readRecords}. */
 export interface ReadRecordsOptions {
   /**
-   * What a last line means that is cut off: an error (default), or, for a run that may still be going on, nothing: it is left out.
+   * What a last line means that is cut off: an error (default), or, for a run that may still be going on, nothing: it is left out, and a
+   * function given here is told so.
    */
-  tornTail?: "error" | "ignore";
+  tornTail?: "error" | "ignore" | (() => void);
 }
 
 /**
@@ -132,7 +133,10 @@ export async function* readRecords(path: string, options: ReadRecordsOptions = {
       if (text.trim() === "") continue;
       value = parsePythonJson(text);
     } catch (error) {
-      if (!line.terminated && options.tornTail === "ignore") return;
+      if (!line.terminated && (options.tornTail ?? "error") !== "error") {
+        if (typeof options.tornTail === "function") options.tornTail();
+        return;
+      }
       const torn = line.terminated ? "" : " (the last line is cut off: a run was killed; running it again repairs the file)";
       throw fail(`is not valid JSON in UTF-8${torn}: ${(error as Error).message}.`, error);
     }

@@ -1,0 +1,39 @@
+import type { RunTable, StatisticName, TableRow } from "../src/analysis/table.ts";
+
+/** A run's table as tests write it down: for each statistic and row the layers of each module. */
+export interface TableSketch {
+  readonly name?: string;
+  readonly modules?: readonly string[];
+  readonly values: Readonly<Partial<Record<StatisticName, readonly Readonly<Record<string, readonly number[]>>[]>>>;
+  /** What the rows are; by default row i asks `question i`, and every run answers differently. */
+  readonly rows?: readonly Partial<TableRow>[];
+  readonly leftOut?: Readonly<Record<string, number>>;
+}
+
+let runs = 0;
+
+export function runTable({ name, modules = ["q"], values, rows = [], leftOut = {} }: TableSketch): RunTable {
+  const run = ++runs;
+  const sketches = Object.values(values)[0]!;
+  return {
+    name: name ?? `run ${run}`,
+    modules,
+    layers: sketches[0]![modules[0]!]!.length,
+    rows: sketches.map((_, row) => ({
+      row,
+      instruction: `question ${row}`,
+      output: `answer ${row} of run ${run}`,
+      loss: 1,
+      nTokens: 10,
+      nLabels: 5,
+      ...rows[row],
+    })),
+    values: Object.fromEntries(
+      Object.entries(values).map(([statistic, all]) => [
+        statistic,
+        Float64Array.from(all.flatMap((row) => modules.flatMap((module) => row[module]!))),
+      ]),
+    ),
+    leftOut,
+  };
+}
