@@ -25,12 +25,28 @@ export type { ModelSpec } from "./models/family.ts";
 export type { PromptMode } from "./text/prompt.ts";
 export type { Row } from "./text/row.ts";
 
-// Files
+// Data
+export type { ColumnOptions, Columns } from "./io/columns.ts";
 export { type RowFile, readRows } from "./io/rows.ts";
+export { type CatalogueFile, catalogue, type DataAttributes, findCatalogueFile } from "./data/catalogue.ts";
+export { type OpenedRows, type OpenRowsOptions, openRows } from "./data/open-rows.ts";
+export { type Pulled, pullFile } from "./data/pull.ts";
+export { pullHub } from "./data/hub.ts";
+export { markCollisions, type ShuffledRow, shuffleResponses } from "./data/shuffle.ts";
+
+// Studies
+export { parseStudy, readStudy, type StudySpec } from "./study/spec.ts";
+export { runStudy, type StudySummary, type StudyWatcher } from "./study/run-study.ts";
+export { readStudyIndex } from "./study/index-file.ts";
+export type { RunAttributes, StudyIndex } from "./analysis/study-index.ts";
+
+// Records
 export {
   type CosineStatistics,
   type GradientRecord,
   type Identity,
+  type LabelIdentity,
+  type LabelSubset,
   type Manifest,
   type MatrixKey,
   type MatrixStatistics,
@@ -45,7 +61,10 @@ export {
   runFiles,
   SCHEMA_VERSION,
   type SkippedRow,
+  type SweepEntry,
 } from "./store/index.ts";
+export { type ReadTableOptions, readTable } from "./store/table-reader.ts";
+export { type RunTable, type StatisticName, statistics as statisticNames, type TableRow } from "./analysis/table.ts";
 
 // Statistics of one spectrum
 export {
@@ -60,8 +79,38 @@ export {
   stableRank,
 } from "./spectra/statistics.ts";
 
-// Curves over layers
-export { mean, meanAbsoluteDifference, meanCurve, type Segments, segmentMads, segments } from "./analysis/curves.ts";
+// Curves over layers, and comparisons of runs
+export {
+  mean,
+  meanAbsoluteDifference,
+  meanCurve,
+  relativeDifference,
+  relativeMad,
+  type Segments,
+  segmentMads,
+  segments,
+  topLayers,
+} from "./analysis/curves.ts";
+export { type CompareOptions, compareRuns, describeRun } from "./analysis/compare.ts";
+export type { Comparison, ModuleComparison, RunDescription } from "./analysis/comparison.ts";
+export { type Findings, type FindingsOptions, findings, type StudyRun } from "./analysis/findings.ts";
+
+// Statistics over questions
+export type { Block } from "./analysis/blocks.ts";
+export {
+  differenceEstimates,
+  type Estimate,
+  functionalEstimates,
+  type Interval,
+  meanEstimates,
+  type Resampling,
+  ratioEstimates,
+} from "./analysis/bootstrap.ts";
+export { exchangeabilityTest, swapTest } from "./analysis/permutation.ts";
+export { benjaminiHochberg, fcrLevel } from "./analysis/multiplicity.ts";
+export { adjustedEffect, regress } from "./analysis/regression.ts";
+export { matchNearest } from "./analysis/matching.ts";
+export { cliffsDelta, pairedD } from "./analysis/effect-size.ts";
 
 // Errors
 export { type ErrorKind, exitStatus, LayergradError } from "./errors.ts";
@@ -121,6 +170,10 @@ export const graph = {
   mul: t.mul,
   /** −x */
   neg: t.neg,
+  /** tanh x */
+  tanh: t.tanh,
+  /** x·Φ(x) by its tanh approximation */
+  geluTanh: t.geluTanh,
   /** 1 / (1 + e⁻ˣ) */
   sigmoid: t.sigmoid,
   /** x·sigmoid(x) */

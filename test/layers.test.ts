@@ -7,10 +7,27 @@ import { describe, expect, it } from "vitest";
 const src = fileURLToPath(new URL("../src/", import.meta.url));
 
 /** Data flows one way: a folder imports only from itself and from those before it. `errors.ts` is free to all. */
-const layers = ["tensor", "autodiff", "onnx", "text", "models", "spectra", "analysis", "runtime", "io", "store", "run", "cli"];
+const layers = [
+  "tensor",
+  "autodiff",
+  "onnx",
+  "text",
+  "models",
+  "spectra",
+  "analysis",
+  "figures",
+  "runtime",
+  "io",
+  "data",
+  "store",
+  "run",
+  "study",
+  "report",
+  "cli",
+];
 
 /** Folders that run anywhere, so also in a browser. */
-const core = ["tensor", "autodiff", "onnx", "text", "models", "spectra", "analysis", "runtime"];
+const core = ["tensor", "autodiff", "onnx", "text", "models", "spectra", "analysis", "figures", "runtime"];
 
 /** Files of the core's folders that are made for Node. */
 const forNode = ["runtime/onnx-runtime.ts", "runtime/spectrum-pool.ts", "runtime/spectrum-worker.ts", "runtime/built-file.ts"];

@@ -2,10 +2,14 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { exitStatus, LayergradError } from "../errors.ts";
+import { compareCommand } from "./compare.ts";
+import { dataCommand } from "./data.ts";
 import { demoCommand } from "./demo.ts";
+import { findingsCommand } from "./findings.ts";
 import { inspectCommand } from "./inspect.ts";
 import { printable } from "./progress.ts";
 import { runCommand } from "./run.ts";
+import { studyCommand } from "./study.ts";
 import { tokensCommand } from "./tokens.ts";
 
 const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
@@ -16,9 +20,14 @@ const program = new Command("layergrad")
   .addCommand(runCommand())
   .addCommand(tokensCommand())
   .addCommand(inspectCommand())
+  .addCommand(dataCommand())
+  .addCommand(studyCommand())
+  .addCommand(compareCommand())
+  .addCommand(findingsCommand())
   .addCommand(demoCommand());
 
-for (const command of [program, ...program.commands]) command.exitOverride().showHelpAfterError("(--help shows the options)");
+const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)];
+for (const command of withAll(program)) command.exitOverride().showHelpAfterError("(--help shows the options)");
 
 // A reader that has seen enough (`| head`) is no error.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

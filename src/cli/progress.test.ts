@@ -174,6 +174,27 @@ describe("the time left", () => {
     expect(terminal.lines[0]).toContain("90/100 rows (90 %)  1 min 30 s left  100 tokens/s");
   });
 
+  it("follows the work rather than the tokens where its total is known; the line then says how long it has taken and what is under way", () => {
+    const progress = start({ totalTokens: 10_000, totalWork: 400 });
+    progress.label("run 1 of 2");
+    expect(terminal.lines).toEqual(["[                        ] run 1 of 2  0/100 rows (0 %)  0 s so far"]);
+    time = 10_000;
+    progress.step({ rows: 50, tokens: 1000, work: 100 });
+    expect(terminal.lines[0]).toContain("run 1 of 2  50/100 rows (50 %)  30 s left  10 s so far  100 tokens/s");
+  });
+
+  it("takes in rows that turn out to be done, and work that falls away", () => {
+    const progress = start({ totalWork: 400 });
+    time = 10_000;
+    progress.step({ rows: 10, work: 100 });
+    time = 20_000;
+    progress.correct({ rows: 40, work: 200 });
+    expect(terminal.lines[0]).toContain("50/100 rows (50 %)  20 s left");
+    time = 30_000;
+    progress.correct({ rows: -20, work: -100 });
+    expect(terminal.lines[0]).toContain("30/100 rows (30 %)  1 min 00 s left");
+  });
+
   it("is not 100 % before the last row", () => {
     const progress = start({ total: 1000 });
     time = 1000;

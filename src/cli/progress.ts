@@ -15,6 +15,8 @@ export interface ProgressOptions {
   done?: number;
   /** Tokens of the rows still to do. With it the time left follows the tokens, which rows of unequal length make more even. */
   totalTokens?: number;
+  /** Work still to do, in any unit, of something long. With it the time left follows the work rather than the tokens, and the time so far is shown. */
+  totalWork?: number;
   /** Default `process.stderr`. */
   stream?: ProgressStream;
   /** Writes nothing at all, messages included. Default false. */
@@ -33,6 +35,16 @@ export interface ProgressStep {
   tokens?: number;
   /** Rows skipped. They count as rows done in the bar. */
   skipped?: number;
+  /** Work of those rows, in the unit of `totalWork`. */
+  work?: number;
+}
+
+/** What turned out otherwise than the options said. */
+export interface ProgressCorrection {
+  /** Rows that are done without this call's doing, beside those known; below 0 for rows that are not. They count in the bar, not in the speed. */
+  rows: number;
+  /** Work that falls away. */
+  work: number;
 }
 
 /** Shortest time between two drawings of the line, ms: more is flicker. */
@@ -56,11 +68,14 @@ export class Progress {
   readonly #now: () => number;
   readonly #total: number;
   readonly #totalTokens: number | undefined;
-  readonly #initial: number;
+  #totalWork: number | undefined;
+  #initial: number;
   readonly #started: number;
   #rows = 0;
   #skipped = 0;
   #tokens = 0;
+  #work = 0;
+  #label = "";
   #lastTime = Number.NEGATIVE_INFINITY;
   #lastShare: number;
   /** Rows shown by the last plain line. */
@@ -77,6 +92,7 @@ export class Progress {
     this.#now = options.now ?? (() => performance.now());
     this.#total = options.total;
     this.#totalTokens = options.totalTokens;
+    this.#totalWork = options.totalWork;
     this.#initial = options.done ?? 0;
     this.#started = this.#now();
     this.#lastShare = this.#share();
@@ -95,6 +111,25 @@ export class Progress {
     this.#rows += step.rows ?? 0;
     this.#skipped += step.skipped ?? 0;
     this.#tokens += step.tokens ?? 0;
+    this.#work += step.work ?? 0;
+    this.#show();
+  }
+
+  /** Says what is under way, before all else in the line. */
+  label(text: string): void {
+    this.#label = text;
+    if (this.#live && !this.#quiet) this.#draw();
+  }
+
+  /** Takes in what turned out otherwise. */
+  correct({ rows, work }: ProgressCorrection): void {
+    this.#initial += rows;
+    if (this.#totalWork !== undefined) this.#totalWork -= work;
+    this.#show();
+  }
+
+  /** Shows the state, if it is time. */
+  #show(): void {
     if (this.#quiet || this.#finished) return;
     const now = this.#now();
     if (this.#live) {
@@ -177,10 +212,11 @@ export class Progress {
     const seconds = (this.#now() - this.#started) / 1000;
     // Never 100 % before the last row.
     const percent = Math.floor(share * 100);
-    const fields = [`${done}/${this.#total} rows (${percent} %)`];
+    const fields = [...(this.#label === "" ? [] : [this.#label]), `${done}/${this.#total} rows (${percent} %)`];
     const left = this.#secondsLeft(seconds);
     if (left !== undefined) fields.push(`${duration(left)} left`);
     else if (share >= 1) fields.push(`${duration(seconds)} in all`);
+    if (this.#totalWork !== undefined && share < 1) fields.push(`${duration(seconds)} so far`);
     if (this.#tokens > 0 && seconds > 0) fields.push(`${rate(this.#tokens / seconds)} tokens/s`);
     if (this.#skipped > 0) fields.push(`${this.#skipped} skipped`);
     return fields;
@@ -189,6 +225,7 @@ export class Progress {
   #secondsLeft(seconds: number): number | undefined {
     const rowsLeft = this.#total - this.#initial - this.#rows - this.#skipped;
     if (rowsLeft <= 0 || seconds <= 0) return undefined;
+    if (this.#totalWork !== undefined && this.#work > 0) return (seconds * Math.max(0, this.#totalWork - this.#work)) / this.#work;
     if (this.#totalTokens !== undefined && this.#tokens > 0)
       return (seconds * Math.max(0, this.#totalTokens - this.#tokens)) / this.#tokens;
     const rowsDone = this.#rows + this.#skipped;

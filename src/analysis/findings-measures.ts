@@ -1,0 +1,329 @@
+import { LayergradError } from "../errors.ts";
+import type { Block } from "./blocks.ts";
+import {
+  differenceEstimates,
+  type Estimate,
+  functionalEstimates,
+  type Interval,
+  meanEstimates,
+  type Resampling,
+  ratioEstimates,
+} from "./bootstrap.ts";
+import { meanAbsoluteDifference, relativeDifference, relativeMad } from "./curves.ts";
+import { type LeftOut, pairRows } from "./pairing.ts";
+import { swapTest } from "./permutation.ts";
+import { type BlockOptions, type BlockRequest, type BuiltBlocks, buildBlocks } from "./pooling.ts";
+import { adjustedEffect } from "./regression.ts";
+import { slope } from "./sweep.ts";
+import type { RunTable, StatisticName } from "./table.ts";
+
+/** One data set's runs, one for each of a claim's conditions, in the claim's order. */
+export interface Stratum {
+  readonly dataset: string;
+  /** What the conditions are called. */
+  readonly conditions: readonly string[];
+  readonly tables: readonly RunTable[];
+  /** The same conditions with all labels counted: says how long the responses are where `tables` counts fewer labels. */
+  readonly whole: readonly RunTable[];
+}
+
+/** Rows of one condition that a number rests on, and those that it does not, by reason. */
+export interface RowCount {
+  readonly used: number;
+  readonly leftOut: LeftOut;
+}
+
+/** A number of one projection. */
+export interface Measured {
+  readonly estimate: Estimate;
+  /** By group, stratum and condition. */
+  readonly rows: readonly (readonly (readonly RowCount[])[])[];
+  /** RD only: the 95 % quantile of what swapping correct and irrelevant at random gives. */
+  readonly nullQuantile95?: number;
+  /** Regression only: the conditions share too few label counts, so the number leans on the slope's being straight between them. */
+  readonly extrapolated?: boolean;
+}
+
+/**
+ * How a claim's conditions become a number. `groups` are independent sets of data sets; most measures take one, the comparison of slopes two.
+ */
+export interface Measure {
+  /** What the number is, for the reader. */
+  readonly effect: string;
+  readonly scale: "ratio" | "difference";
+  /** Where there is no effect: 1 of a ratio, 0 of a difference, or a margin. */
+  readonly nullValue: number;
+  readonly measure: (groups: readonly (readonly Stratum[])[], module: string, options: Required<Resampling>) => Measured;
+}
+
+const nuclearNorm = "nuclearNorm";
+
+/** Blocks of one group, data sets with equal weights, and how many rows went in and stayed out. */
+function gather(strata: readonly Stratum[], request: BlockRequest, options: BlockOptions & { readonly paired?: boolean } = {}) {
+  const built = strata.map(({ tables }) => buildBlocks(tables, request, { ...options, weight: 1 / strata.length }));
+  if (options.paired === true)
+    built.forEach(({ rows }, s) => {
+      if (rows.length !== 1) throw new LayergradError("data", `${names(strata[s]!)} share no questions.`);
+    });
+  return { built, blocks: built.flatMap(({ blocks }) => blocks), rows: strata.map((stratum, s) => countRows(stratum, built[s]!)) };
+}
+
+const names = ({ tables }: Stratum): string => tables.map(({ name }) => name).join(" and ");
+
+function countRows({ tables }: Stratum, { rows, leftOut }: BuiltBlocks): RowCount[] {
+  return tables.map((table, t) => ({
+    used: rows.reduce((sum, group) => sum + (group.indices[group.tables.indexOf(t)]?.length ?? 0), 0),
+    leftOut: addCounts([table.leftOut, leftOut[0]![t]!]),
+  }));
+}
+
+/** Sums counts by reason. */
+export function addCounts(counts: readonly LeftOut[]): LeftOut {
+  const sum: Record<string, number> = {};
+  for (const count of counts) for (const [reason, rows] of Object.entries(count)) sum[reason] = (sum[reason] ?? 0) + rows;
+  return sum;
+}
+
+/** An estimate of a log as one of the ratio. */
+function exponential(estimate: Estimate): Estimate {
+  const { value, interval } = estimate;
+  return { ...estimate, value: Math.exp(value), interval: interval && mapInterval(interval, Math.exp) };
+}
+
+const mapInterval = ({ low, high }: Interval, f: (x: number) => number): Interval => ({ low: f(low), high: f(high) });
+
+/** Ratio of two conditions' arithmetic means of a row's mean over layers. */
+export const meanRatio = (statistic: StatisticName, effect: string, options: BlockOptions = {}): Measure => ({
+  effect,
+  scale: "ratio",
+  nullValue: 1,
+  measure: ([strata], module, resampling) => {
+    const { blocks, rows } = gather(strata!, { statistic, module, columns: "mean" }, options);
+    return { estimate: ratioEstimates(blocks, 0, 1, resampling)[0]!, rows: [rows] };
+  },
+});
+
+/** Any ratio of functions of the conditions' mean curves, through its log, with basic bootstrap intervals. */
+const curveRatio = (effect: string, columns: "layers" | "mean", log: (curves: readonly Float64Array[]) => number): Measure => ({
+  effect,
+  scale: "ratio",
+  nullValue: 1,
+  measure: ([strata], module, resampling) => {
+    const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns });
+    return { estimate: exponential(functionalEstimates(blocks, (means) => [log(means)], resampling)[0]!), rows: [rows] };
+  },
+});
+
+type OfCurve = (curve: ArrayLike<number>) => number | null;
+
+/** ln f(a) − ln f(b); NaN, which gives no interval and no p, where f is undefined or not positive. */
+const logRatio = (f: OfCurve, a: ArrayLike<number>, b: ArrayLike<number>): number =>
+  Math.log(f(a) ?? Number.NaN) - Math.log(f(b) ?? Number.NaN);
+
+/** Ratio of two conditions' MADs (or relative MADs), each of the mean curve over all data sets. */
+export const madRatio = (of: "MAD" | "relative MAD"): Measure => {
+  const f = of === "MAD" ? meanAbsoluteDifference : relativeMad;
+  return curveRatio(`ratio of ${of}s`, "layers", ([a, b]) => logRatio(f, a!, b!));
+};
+
+/** Conditions [a, b of the first model, a, b of the second]: the second model's ratio a / b over the first's. */
+const ratioOfRatios = (effect: string, columns: "layers" | "mean", f: OfCurve): Measure =>
+  curveRatio(effect, columns, ([a, b, c, d]) => logRatio(f, c!, d!) - logRatio(f, a!, b!));
+
+export const normRatioOfRatios = ratioOfRatios("ratio of the norms' ratios", "mean", (curve) => curve[0]!);
+
+export const madRatioOfRatios = (of: "MAD" | "relative MAD"): Measure =>
+  ratioOfRatios(`ratio of the ${of}s' ratios`, "layers", of === "MAD" ? meanAbsoluteDifference : relativeMad);
+
+/** RD of a condition [correct, irrelevant twin], tested by swapping the two within questions; equal responses are left out. */
+export const rd: Measure = {
+  effect: "RD",
+  scale: "difference",
+  nullValue: 0,
+  measure: ([strata], module, resampling) => {
+    const options = { collisions: [[0, 1]], paired: true } as const;
+    const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, options);
+    const [estimate] = functionalEstimates(blocks, ([a, b]) => [relativeDifference(a!, b!)], { ...resampling, floor: [0] });
+    const { seed, resamples } = resampling;
+    const test = swapTest(blocks, 0, 1, ([a, b]) => relativeDifference(a!, b!), { seed, permutations: resamples });
+    return { estimate: { ...estimate!, p: test.p }, nullQuantile95: test.nullQuantile95, rows: [rows] };
+  },
+};
+
+/** RD of the first condition less that of the second, [first, its twin, second, its twin], over the same questions. */
+export const rdDifference: Measure = {
+  effect: "difference of RDs",
+  scale: "difference",
+  nullValue: 0,
+  measure: ([strata], module, resampling) => {
+    const collisions = [
+      [0, 1],
+      [2, 3],
+    ] as const;
+    const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, { collisions, paired: true });
+    const difference = ([a, b, c, d]: readonly Float64Array[]) => [relativeDifference(a!, b!) - relativeDifference(c!, d!)];
+    return { estimate: functionalEstimates(blocks, difference, resampling)[0]!, rows: [rows] };
+  },
+};
+
+/**
+ * Slope of the log norm per log length, first group less second. Of each question the least-squares slope, over the group's conditions, of
+ * ln(mean over layers of the nuclear norm) on ln(number of labels of the whole response); then the mean over questions.
+ *
+ * @param margin - Slopes that differ by no more count as alike: the difference is tested against it.
+ */
+export const slopeDifference = (margin: number): Measure => ({
+  effect: "difference of slopes",
+  scale: "difference",
+  nullValue: margin,
+  measure: (groups, module, resampling) => {
+    const gathered = groups.map((strata, g) => slopeBlocks(strata, module, g, g === 0 ? margin : 0));
+    const blocks = gathered.flatMap((group) => group.blocks);
+    const rows = gathered.map((group) => group.rows);
+    // The blocks' first group is moved by the margin, so that the test of 0 is one of the margin.
+    const moved = differenceEstimates(blocks, 0, 1, resampling)[0]!;
+    const back = (x: number) => x + margin;
+    return { estimate: { ...moved, value: back(moved.value), interval: moved.interval && mapInterval(moved.interval, back) }, rows };
+  },
+});
+
+/** Mean slope of one of two groups on its own, as {@link slopeDifference} takes it. */
+export const meanSlope = (group: number, effect: string): Measure => ({
+  effect,
+  scale: "difference",
+  nullValue: 0,
+  measure: (groups, module, resampling) => {
+    const { blocks, rows } = slopeBlocks(groups[group]!, module, 0, 0);
+    return { estimate: meanEstimates(blocks, 0, resampling)[0]!, rows: groups.map((_, g) => (g === group ? rows : [])) };
+  },
+});
+
+/** The measure for the summed loss in place of the mean one, whose gradient is the row's number of labels times as large. */
+export const ofSummedLoss = (measure: Measure): Measure => ({
+  ...measure,
+  effect: `${measure.effect}, summed loss`,
+  measure: (groups, ...rest) =>
+    measure.measure(
+      groups.map((strata) => strata.map((stratum) => ({ ...stratum, tables: stratum.tables.map(timesLabels) }))),
+      ...rest,
+    ),
+});
+
+function timesLabels(table: RunTable): RunTable {
+  const { nuclearNorm } = table.values;
+  if (nuclearNorm === undefined) return table;
+  const size = table.modules.length * table.layers;
+  return { ...table, values: { nuclearNorm: nuclearNorm.map((value, i) => value * labelsOf(table.rows[Math.floor(i / size)]!, table)) } };
+}
+
+function slopeBlocks(strata: readonly Stratum[], module: string, arm: number, margin: number): { blocks: Block[]; rows: RowCount[][] } {
+  const rows: RowCount[][] = [];
+  const blocks = strata.map((stratum): Block => {
+    const gathered = gather([stratum], { statistic: nuclearNorm, module, columns: "mean" }, { paired: true });
+    const [block] = gathered.blocks;
+    const [group] = gathered.built[0]!.rows;
+    const lengths = stratum.tables.map((table, t) => lengthsOf(table, stratum.whole[t]!));
+    const slopes = Array.from({ length: block!.n }, (_, question) => {
+      const x = group!.indices.map((indices, t) => Math.log(lengths[t]![indices[question]!]!));
+      return slope(
+        x,
+        block!.arms.map(({ values }) => Math.log(values[question]!)),
+      );
+    });
+    const known = slopes.filter((value) => value !== null && Number.isFinite(value));
+    if (known.length === 0) throw new LayergradError("data", `${names(stratum)}: no question has responses of different lengths.`);
+    const flat = slopes.length - known.length;
+    rows.push(
+      gathered.rows[0]!.map(({ used, leftOut }) => ({
+        used: used - flat,
+        leftOut: flat === 0 ? leftOut : addCounts([leftOut, { "its question has no slope": flat }]),
+      })),
+    );
+    const values = Float64Array.from(known, (value) => value! - margin);
+    return { n: values.length, stratum: stratum.dataset, arms: [{ arm, weight: 1 / strata.length, values }] };
+  });
+  return { blocks, rows };
+}
+
+/** Labels of the whole response of each row of a run: its own or, where it counted fewer, those of the whole run's row; NaN where it has none. */
+function lengthsOf(table: RunTable, whole: RunTable): number[] {
+  if (table === whole) return table.rows.map(({ nLabels }) => nLabels ?? Number.NaN);
+  const lengths: number[] = table.rows.map(() => Number.NaN);
+  for (const [row, inWhole] of pairRows(table, whole).pairs) lengths[row] = whole.rows[inWhole]!.nLabels ?? Number.NaN;
+  return lengths;
+}
+
+/**
+ * Effect of the first of two conditions on the log norm with log n_labels (and log loss) held fixed by regression, as a ratio. With four
+ * conditions, [a, b of the first model, a, b of the second], the outcome is the second model's log norm less the first's: the ratio of the
+ * ratios.
+ */
+export const adjusted = (covariates: readonly ("n_labels" | "loss")[]): Measure => ({
+  effect: `ratio at equal ${covariates.join(" and ")}, by regression`,
+  scale: "ratio",
+  nullValue: 1,
+  measure: ([strata], module, { level }) => {
+    const paired = strata![0]?.tables.length === 4;
+    const { built, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "mean" }, { paired });
+    const entries = regressionEntries(strata!, built, covariates);
+    const { effect, reason, commonSupport } = adjustedEffect({
+      outcome: entries.map(({ outcome }) => outcome),
+      condition: entries.map(({ condition }) => condition),
+      covariates: covariates.map((_, c) => entries.map((entry) => entry.covariates[c]!)),
+      question: entries.map(({ question }) => question),
+      stratum: entries.map(({ stratum }) => stratum),
+      level,
+    });
+    if (effect === null) throw new LayergradError("data", reason!);
+    return { estimate: exponential(effect), extrapolated: !commonSupport, rows: [rows] };
+  },
+});
+
+/** One row of a regression. */
+interface RegressionEntry {
+  readonly outcome: number;
+  /** 1 of the first condition, 0 of the second. */
+  readonly condition: 0 | 1;
+  readonly covariates: readonly number[];
+  readonly question: string;
+  readonly stratum: string;
+}
+
+function regressionEntries(
+  strata: readonly Stratum[],
+  built: readonly BuiltBlocks[],
+  covariates: readonly ("n_labels" | "loss")[],
+): RegressionEntry[] {
+  return strata.flatMap(({ dataset, tables }, s) => {
+    // Of four conditions the last two; the first two are then taken off, question by question.
+    const from = tables.length - 2;
+    return built[s]!.blocks.flatMap(({ arms }, b) => {
+      const { tables: members, indices } = built[s]!.rows[b]!;
+      return arms
+        .filter(({ arm }) => arm >= from)
+        .flatMap(({ arm, values }, a) =>
+          indices[members.indexOf(arm)]!.map((index, i): RegressionEntry => {
+            const table = tables[arm]!;
+            const row = table.rows[index]!;
+            return {
+              outcome: Math.log(values[i]!) - (from === 0 ? 0 : Math.log(arms[a]!.values[i]!)),
+              condition: arm === from ? 1 : 0,
+              covariates: covariates.map((name) => Math.log(name === "loss" ? lossOf(row, table) : labelsOf(row, table))),
+              question: `${dataset}:${b}:${i}`,
+              stratum: dataset,
+            };
+          }),
+        );
+    });
+  });
+}
+
+function labelsOf(row: RunTable["rows"][number], table: RunTable): number {
+  if (row.nLabels === null) throw new LayergradError("data", `${table.name}: its records do not say how many labels a row has.`);
+  return row.nLabels;
+}
+
+function lossOf(row: RunTable["rows"][number], table: RunTable): number {
+  if (!(row.loss > 0)) throw new LayergradError("data", `${table.name}: a row's loss is ${row.loss}, which has no log.`);
+  return row.loss;
+}
