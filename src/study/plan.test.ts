@@ -24,6 +24,13 @@ controls:
     expect(plan(text)[0]!.out).toBe("/studies/runs/base/base/aqua-none");
   });
 
+  it("hold controls to their modes, where they name any", () => {
+    const controls = plan(
+      `out: runs\n${models}\ndata: [aqua]\ncontrols: [{ data: aqua/detailed, labels: sweep, modes: [instruct] }]`,
+    ).filter((run) => run.labels.name === "sweep");
+    expect(controls.map((run) => run.attributes.folder)).toEqual(["tuned/instruct/aqua-detailed+sweep"]);
+  });
+
   it("have the rows of their part", () => {
     const ranges = plan(text)
       .slice(0, 11)

@@ -25,8 +25,8 @@ export interface PlannedRun {
 export function planStudy({ out, models, parts }: StudySpec): PlannedRun[] {
   const runs = models.flatMap((model) =>
     model.modes.flatMap((mode) =>
-      parts.flatMap(({ items, ...range }) =>
-        items.map(({ data, labels }): PlannedRun => {
+      parts.flatMap(({ items, modes = model.modes, ...range }) =>
+        (modes.includes(mode) ? items : []).map(({ data, labels }): PlannedRun => {
           const attributes = attributesOf(model, mode, data, labels);
           return { attributes, out: join(out, attributes.folder), model, mode, data, labels, range };
         }),

@@ -41,6 +41,8 @@ export interface StudyLabels {
 /** Data and labels that are measured over the same rows. */
 export interface StudyPart {
   readonly items: readonly { readonly data: StudyData; readonly labels: StudyLabels }[];
+  /** Modes that it is measured in, where not all of the models'. */
+  readonly modes?: readonly PromptMode[];
   /** `A:B`, as `--rows` takes it. */
   readonly rows?: string;
   readonly limit?: number;
@@ -78,7 +80,7 @@ export const studyKeys = {
   model: ["name", "path", "kind", "family", "modes", "step"],
   data: ["file", "name", "task", "dataset", "condition", "irrelevant", "columns"],
   columns: ["instruction", "input", "output", "messages"],
-  control: ["data", "labels", "rows", "limit"],
+  control: ["data", "labels", "modes", "rows", "limit"],
   options: [
     "max_length",
     "matrices",
@@ -154,10 +156,7 @@ function toModel(yaml: YamlFile, place: Place): StudyModel {
   const folder = bundled.includes(path) ? join(packageRoot, path) : beside(yaml, path);
   if (!existsSync(folder)) throw yaml.fail(model.path, `there is no folder ${folder}; download the model or correct the path`);
   const kind = model.kind ? yaml.choice(model.kind, "kind", ["base", "instruct"] as const) : null;
-  const modes = model.modes
-    ? yaml.list(model.modes, "modes").map((mode) => yaml.choice(mode, "a mode", ["base", "instruct"] as const))
-    : [kind ?? "base"];
-  if (new Set(modes).size < modes.length) throw yaml.fail(model.modes, "modes has one twice; leave it out");
+  const modes = model.modes ? toModes(yaml, model.modes) : [kind ?? "base"];
   return {
     name: plainName(yaml, model.name ?? missing(yaml, place, 'a model needs "name"'), "a model's name"),
     path: folder,
@@ -166,6 +165,12 @@ function toModel(yaml: YamlFile, place: Place): StudyModel {
     modes,
     ...(model.step ? { step: yaml.count(model.step, "step", 0) } : {}),
   };
+}
+
+function toModes(yaml: YamlFile, place: Place): PromptMode[] {
+  const modes = yaml.list(place, "modes").map((mode) => yaml.choice(mode, "a mode", ["base", "instruct"] as const));
+  if (new Set(modes).size < modes.length) throw yaml.fail(place, "modes has one twice; leave it out");
+  return modes;
 }
 
 function toData(yaml: YamlFile, place: Place): StudyData[] {
@@ -267,7 +272,8 @@ function toControl(
       throw yaml.fail(place, `${item.data.name} with the labels ${item.labels.name} is in this study twice; leave one out`);
     known.add(key);
   }
-  return { items, ...(control.rows || control.limit ? toRows(yaml, control) : rows) };
+  const modes = control.modes ? { modes: toModes(yaml, control.modes) } : {};
+  return { items, ...modes, ...(control.rows || control.limit ? toRows(yaml, control) : rows) };
 }
 
 /** A choice of labels for one data set: the condition or name behind an `@` becomes data. */
