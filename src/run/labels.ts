@@ -1,7 +1,7 @@
 import { openRows } from "../data/open-rows.ts";
 import { LayergradError } from "../errors.ts";
 import type { ColumnOptions } from "../io/columns.ts";
-import type { Engine } from "../runtime/engine.ts";
+import type { Engine, SubsetRow } from "../runtime/engine.ts";
 import { firstLabels, type LabelRule, labelRules, lastLabels, randomLabels, type SweepStep, sweepSteps } from "../runtime/label-subsets.ts";
 import type { RowStatistics } from "../runtime/row-statistics.ts";
 import type { LabelIdentity, LabelSubset, SweepEntry } from "../store/index.ts";
@@ -141,7 +141,12 @@ export async function measureLabelled(
 ): Promise<Measured[]> {
   const steps = pack.map((row) => stepsOf(row, labelling));
   const measured = await engine.measureSubsets(
-    pack.map((row, i) => ({ ...row, subsets: steps[i]!.flatMap((step) => step.subsets) })),
+    pack.map((row, i) =>
+      upToLastLabel(
+        row,
+        steps[i]!.flatMap((step) => step.subsets),
+      ),
+    ),
     signal,
   );
   return pack.map((row, i) => {
@@ -153,6 +158,12 @@ export async function measureLabelled(
     const subset = labelling.rule === "all" ? {} : { labels: { rule: labelling.rule, k: last.k, of: row.nLabels } };
     return { ...statistics, nLabels: last.k, ...subset };
   });
+}
+
+/** A row with its subsets, cut behind the last label that any of them counts: no token after it can move a loss before it. */
+function upToLastLabel(row: EncodedRow, subsets: readonly Int32Array[]): SubsetRow {
+  const last = subsets.reduce((latest, subset) => Math.max(latest, subset.at(-1)!), 0);
+  return { ...row, inputIds: row.inputIds.subarray(0, Math.max(row.labelStart, 1) + last + 1), subsets };
 }
 
 type Step = Pick<SweepStep, "k" | "subsets"> & { readonly rule: LabelRule };
