@@ -1,9 +1,10 @@
-// Builds dist/: TypeScript by tsc, the spectrum kernel by the AssemblyScript compiler.
+// Builds dist/: TypeScript by tsc, the spectrum kernel by the AssemblyScript compiler, the report's page by Vite.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "vite";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(import.meta.url);
@@ -20,3 +21,17 @@ run(binary("typescript", "bin/tsc"), ["-p", "tsconfig.build.json"]);
 if (existsSync(join(root, "assembly", "kernel.ts"))) {
   run(binary("assemblyscript", "bin/asc.js"), ["assembly/kernel.ts", "--config", "assembly/asconfig.json", "--target", "release"]);
 }
+
+// One script, which the report takes into its page whole, as it does the style sheet.
+run(binary("typescript", "bin/tsc"), ["--noEmit", "-p", "web/tsconfig.json"]);
+await build({
+  root,
+  configFile: false,
+  logLevel: "warn",
+  build: {
+    outDir: "dist/web",
+    target: "es2022",
+    lib: { entry: "web/main.ts", formats: ["iife"], name: "layergradReport", fileName: () => "report.js" },
+  },
+});
+copyFileSync(join(root, "web", "style.css"), join(root, "dist", "web", "report.css"));

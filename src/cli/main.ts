@@ -8,6 +8,7 @@ import { demoCommand } from "./demo.ts";
 import { findingsCommand } from "./findings.ts";
 import { inspectCommand } from "./inspect.ts";
 import { printable } from "./progress.ts";
+import { reportCommand } from "./report.ts";
 import { runCommand } from "./run.ts";
 import { studyCommand } from "./study.ts";
 import { tokensCommand } from "./tokens.ts";
@@ -24,6 +25,7 @@ const program = new Command("layergrad")
   .addCommand(studyCommand())
   .addCommand(compareCommand())
   .addCommand(findingsCommand())
+  .addCommand(reportCommand())
   .addCommand(demoCommand());
 
 const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)];
