@@ -1,10 +1,11 @@
 // Measures what the intervals and tests of src/analysis do on data whose truth is known, as Markdown tables for docs/statistics.md.
 //
-//     npm run build && node scripts/simulate-statistics.mjs [--quick] [--seed 1] [--only means,permutation,curves,swap,adjustment,family]
+//     npm run build && node scripts/simulate-statistics.mjs [--quick] [--seed 1] [--only means,permutation,curves,few,swap,adjustment,family]
 //
 // The same seed gives the same tables, to the digit. --quick takes a tenth of the simulations.
 import { parseArgs } from "node:util";
 import { differenceEstimates, functionalEstimates, meanEstimates, ratioEstimates } from "../dist/analysis/bootstrap.js";
+import { jackknifeEstimates } from "../dist/analysis/jackknife.js";
 import { benjaminiHochberg, fcrLevel } from "../dist/analysis/multiplicity.js";
 import { exchangeabilityTest, swapTest } from "../dist/analysis/permutation.js";
 import { seeded } from "../dist/analysis/random.js";
@@ -14,7 +15,7 @@ const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     seed: { type: "string", default: "1" },
-    only: { type: "string", default: "means,permutation,curves,swap,adjustment,family" },
+    only: { type: "string", default: "means,permutation,curves,few,swap,adjustment,family" },
   },
 });
 const simulations = (full) => (options.quick ? full / 10 : full);
@@ -218,6 +219,60 @@ function curves() {
   table(`Coverage of 95 % basic bootstrap intervals, % (${many} simulations a number, ${many / 2} at n = 500)`, head, rows, started);
 }
 
+/** True nulls of what the findings test, rejected with few questions: by the jackknife-t, and by the basic bootstrap where it gives an interval. */
+function few() {
+  const started = performance.now();
+  const count = simulations(2000);
+  const [curve] = CURVES.none;
+  const shifted = curve.map((c, i) => c * (i % 2 === 0 ? 1.3 : 0.7));
+  /** Blocks of four conditions with these mean curves over `sets` data sets of n questions; levels correlate within the first two and the last two. */
+  const conditions = (random, sets, n, curves) =>
+    range(sets).map(() => {
+      const levels = [levelsOf(random, n), levelsOf(random, n)].flat();
+      return { n, arms: curves.map((c, arm) => ({ arm, weight: 1 / sets, values: normsOf(random, c, levels[arm], 0.15) })) };
+    });
+  const logMads = ([a, b]) => [Math.log(madOf(a) / madOf(b))];
+  const rds = ([a, b, c, d]) => [rdOf(a, b) - rdOf(c, d)];
+  const logRatios = ([a, b, c, d]) => [Math.log((average(a) * average(d)) / (average(b) * average(c)))];
+  const nulls = [
+    ["ln ratio of MADs", [curve, curve], logMads],
+    ["difference of RDs, both 0.3", [curve, shifted, curve, shifted], rds],
+    ["difference of RDs, both 0", [curve, curve, curve, curve], rds],
+    ["ln ratio of norms' ratios", [curve, curve, curve, curve], logRatios],
+  ];
+  const rows = [];
+  for (const [sets, n] of [2, 3, 5, 10].map((size) => [1, size]).concat([2, 5, 10].map((size) => [6, size]))) {
+    const cells = nulls.flatMap(([name, curves, functional]) => {
+      const random = seeded(`${options.seed} few ${name} ${sets} ${n}`);
+      const [jackknife, bootstrap] = [[], []];
+      for (let k = 0; k < count; k++) {
+        const blocks = conditions(random, sets, n, curves);
+        jackknife.push(jackknifeEstimates(blocks, functional)[0].p);
+        bootstrap.push(functionalEstimates(blocks, functional, { seed: `${options.seed} ${k}`, resamples: RESAMPLES })[0].p);
+      }
+      return [jackknife, bootstrap];
+    });
+    // A question's slope of log norm per log length, two groups of questions: s.d. 0.1 and 0.05.
+    const random = seeded(`${options.seed} few slopes ${sets} ${n}`);
+    const slopes = range(count).map((k) => {
+      const group = (arm, deviation) =>
+        range(sets).map(() => ({
+          n,
+          arms: [{ arm, weight: 1 / sets, values: Float64Array.from({ length: n }, () => deviation * random.normal()) }],
+        }));
+      return differenceEstimates([...group(0, 0.1), ...group(1, 0.05)], 0, 1, { seed: `${options.seed} ${k}`, resamples: RESAMPLES })[0].p;
+    });
+    const rejected = (p) => (p.every((x) => x === null) ? "none" : percent(p.filter((x) => x !== null && x <= 0.05).length / count));
+    rows.push([sets === 1 ? n : `${sets} × ${n}`, ...[...cells, slopes].map(rejected)]);
+  }
+  const head = [
+    "questions",
+    ...nulls.flatMap(([name]) => [`${name}: jackknife-t`, "basic bootstrap"]),
+    "difference of slopes: bootstrap-t",
+  ];
+  table(`True nulls with few questions, rejected at 5 %, % (${count} simulations a number)`, head, rows, started);
+}
+
 /** Why a difference of two RDs has no permutation test: swapping correct and irrelevant in both comparisons, where both RDs are truly 0.3. */
 function swap() {
   const started = performance.now();
@@ -363,7 +418,7 @@ function family() {
 }
 
 const started = performance.now();
-const sections = { means, permutation, curves, swap, adjustment, family };
+const sections = { means, permutation, curves, few, swap, adjustment, family };
 console.log(`Seed ${options.seed}${options.quick ? ", quick (a tenth of the simulations)" : ""}, Node ${process.version}.`);
 for (const name of options.only.split(",")) sections[name]();
 console.error(`All: ${((performance.now() - started) / 1000).toFixed(0)} s`);

@@ -1,6 +1,14 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Block, differenceEstimates, type Estimate, functionalEstimates, meanEstimates, ratioEstimates } from "./bootstrap.ts";
+import {
+  type Block,
+  differenceEstimates,
+  type Estimate,
+  exponential,
+  functionalEstimates,
+  meanEstimates,
+  ratioEstimates,
+} from "./bootstrap.ts";
 import { meanAbsoluteDifference } from "./curves.ts";
 import { seeded } from "./random.ts";
 
@@ -190,6 +198,22 @@ describe("the bootstrap-t", () => {
     expect(three).toMatchObject({ value: 3, interval: { low: 3, high: 3 }, p: null });
   });
 
+  it("is approximate, too, where a pooled data set has fewer than five questions", () => {
+    const pool = (n: number): Block[] =>
+      [40, n].map((size) => ({ n: size, arms: [{ arm: 0, weight: 0.5, values: logNormal(`${size}`, size) }] }));
+    expect([4, 5].map((n) => meanEstimates(pool(n), 0, options)[0]!.approximate)).toEqual([true, false]);
+  });
+
+  it("gives a ratio no interval whose ends are beyond what a number holds", () => {
+    const log = { value: 0, p: 0.5, method: "jackknife-t", level: 0.95, n: 2, approximate: true } as const;
+    for (const [low, high] of [
+      [-1, 800],
+      [-800, 1],
+    ] as const)
+      expect(exponential({ ...log, interval: { low, high } })).toEqual({ ...log, value: 1, interval: null });
+    expect(exponential({ ...log, interval: { low: 0, high: Math.log(2) } }).interval).toEqual({ low: 1, high: 2 });
+  });
+
   it("gives the ratio of means that are not positive no interval", () => {
     expect(ratioEstimates([block(5, [1, 2, 3, 4, 5], [-1, 0, 0, 0, 0])], 0, 1, options)[0]).toMatchObject({
       value: -15,
@@ -204,30 +228,37 @@ describe("the bootstrap-t", () => {
 });
 
 describe("the basic bootstrap", () => {
-  it("mirrors the exact quantiles over all 256 resamples of four questions, cut at the floor", () => {
+  it("mirrors the exact quantiles over all 46,656 resamples of six questions, cut at the floor", () => {
     const rows = [
-      [1, 3],
-      [2, 2],
-      [4, 1],
-      [9, 5],
+      [1, 3.31],
+      [2.03, 2],
+      [4, 1.17],
+      [9.09, 5],
+      [3, 4.47],
+      [6.71, 5],
     ];
     const mad = (curve: ArrayLike<number>): number => Math.abs(curve[1]! - curve[0]!);
     const all: number[] = [];
-    for (let code = 0; code < 256; code++) {
-      const drawn = [0, 2, 4, 6].map((shift) => rows[(code >> shift) & 3]!);
-      all.push(mad([0, 1].map((c) => drawn.reduce((sum, row) => sum + row[c]!, 0) / 4)));
+    for (let code = 0; code < 6 ** 6; code++) {
+      const drawn = [0, 1, 2, 3, 4, 5].map((digit) => rows[Math.floor(code / 6 ** digit) % 6]!);
+      all.push(mad([0, 1].map((c) => drawn.reduce((sum, row) => sum + row[c]!, 0) / 6)));
     }
     all.sort((x, y) => x - y);
-    const blocks = [block(4, rows.flat())];
+    const blocks = [block(6, rows.flat())];
     const functional = ([curve]: readonly Float64Array[]): number[] => [mad(curve!), mad(curve!)];
     const [free, cut] = functionalEstimates(blocks, functional, { seed: 5, resamples: 40_000, level: 0.8, floor: [null, 0] });
-    expect(free!.value).toBe(1.25);
-    expect(free!.interval!.low).toBeCloseTo(2.5 - all[255 - 25]!, 12);
-    expect(free!.interval!.high).toBeCloseTo(2.5 - all[25]!, 12);
+    const doubled = 2 * free!.value;
+    expect(free!.value).toBeCloseTo(mad([25.83 / 6, 20.95 / 6]), 12);
+    // At 80 %, the tails' 4665.6th values; a Monte Carlo error of their rank, 4 · √(0.1 · 0.9 / 40,000) of all, is what they may differ by.
+    const at = (rank: number): number => doubled - all[Math.round(rank * all.length)]!;
+    expect(free!.interval!.low).toBeGreaterThan(at(0.906));
+    expect(free!.interval!.low).toBeLessThan(at(0.894));
+    expect(free!.interval!.high).toBeGreaterThan(at(0.106));
+    expect(free!.interval!.high).toBeLessThan(at(0.094));
     expect(free!.interval!.low).toBeLessThan(0);
     expect(cut!.interval).toEqual({ low: 0, high: free!.interval!.high });
     // p by inversion: twice the share of resamples at which 2θ̂ − θ* ≤ 0; within four of its Monte Carlo standard errors.
-    const exact = (2 * all.filter((x) => 2.5 - x <= 1e-12).length) / 256;
+    const exact = (2 * all.filter((x) => doubled - x <= 1e-12).length) / all.length;
     expect(Math.abs(free!.p! - exact)).toBeLessThan(4 * 2 * Math.sqrt(((exact / 2) * (1 - exact / 2)) / 40_000));
     expect(cut!.p).toBeNull();
   });
@@ -238,8 +269,17 @@ describe("the basic bootstrap", () => {
     expect(estimate).toMatchObject({ value: 0, interval: { low: 0, high: 0 }, p: 1 });
   });
 
+  it("has no interval from five questions or fewer, nor from a block of two; of pooled sets the questions beyond the first count", () => {
+    const sets = (...sizes: number[]): unknown => {
+      const blocks = sizes.map((n): Block => ({ n, arms: [{ arm: 0, weight: 1 / sizes.length, values: logNormal(`${n}`, n) }] }));
+      return functionalEstimates(blocks, ([x]) => [x![0]!], { seed: 1, resamples: 100 })[0]!.interval;
+    };
+    for (const sizes of [[5], [2, 10], [3, 3], [2, 2, 2, 2, 2, 2]]) expect(sets(...sizes)).toBeNull();
+    for (const sizes of [[6], [3, 4], [3, 3, 3]]) expect(sets(...sizes)).not.toBeNull();
+  });
+
   it("has no interval for a component that does not exist, nor from one question", () => {
-    const blocks = [block(5, [1, 2, 3, 4, 5])];
+    const blocks = [block(6, [1, 2, 3, 4, 5, 6])];
     expect(functionalEstimates(blocks, () => [Number.NaN], { seed: 1 })[0]).toMatchObject({ value: Number.NaN, interval: null, p: null });
     expect(functionalEstimates([block(1, [1])], ([x]) => [x![0]!], { seed: 1 })[0]).toMatchObject({ value: 1, interval: null, p: null });
   });

@@ -31,7 +31,7 @@ export interface Estimate {
   readonly level: number;
   /** Questions in the smallest arm. */
   readonly n: number;
-  /** Fewer than 30 questions: the word "approximate" belongs beside the interval. */
+  /** Fewer than 30 questions, or fewer than 5 of a data set in a pool: the word "approximate" belongs beside the interval. */
   readonly approximate: boolean;
 }
 
@@ -40,9 +40,25 @@ export const DEFAULT_LEVEL = 0.95;
 const DEFAULT_RESAMPLES = 2000;
 /** Below this an interval is "approximate". */
 const FEW_QUESTIONS = 30;
+/** So it is below this in one of the data sets that are pooled, whose variance is then hardly known. */
+const FEW_IN_A_SET = 5;
 
-/** {@link Estimate.n} and what follows from it. */
-export const restingOn = (n: number) => ({ n, approximate: n < FEW_QUESTIONS });
+/** {@link Estimate.n} and what follows from it and from the questions of the smallest block. */
+export const restingOn = (n: number, smallest = n) => ({ n, approximate: n < FEW_QUESTIONS || smallest < FEW_IN_A_SET });
+
+/** {@link restingOn} the blocks that carry the arms. */
+const restingOnBlocks = (blocks: readonly Block[], arms: readonly number[]) =>
+  restingOn(fewestQuestions(blocks, arms), Math.min(...carrying(blocks, arms).map(({ n }) => n)));
+
+/** The estimate of a log as one of the ratio. Without an interval where its ends are beyond what a number holds. */
+export function exponential(log: Estimate): Estimate {
+  const interval = log.interval && { low: Math.exp(log.interval.low), high: Math.exp(log.interval.high) };
+  return {
+    ...log,
+    value: Math.exp(log.value),
+    interval: interval && interval.low > 0 && interval.high < Number.POSITIVE_INFINITY ? interval : null,
+  };
+}
 
 /** Mean of one arm, an estimate a column, with the bootstrap-t intervals of {@link differenceEstimates}. p is null. */
 export function meanEstimates(blocks: readonly Block[], arm: number, options: Resampling): Estimate[] {
@@ -86,8 +102,8 @@ function contrastEstimates(blocks: readonly Block[], arms: readonly number[], op
   const t = studentised(summed, columns, options, moments, (sums) => {
     sums.forEach(([sum, squares], k) => addMoments(moments, summed[k]!.n, sum!, squares!));
   });
-  const n = fewestQuestions(blocks, arms);
-  return t.map((tOfColumn, c) => bootstrapT(value[c]!, variance[c]!, tOfColumn, n, options));
+  const resting = restingOnBlocks(blocks, arms);
+  return t.map((tOfColumn, c) => bootstrapT(value[c]!, variance[c]!, tOfColumn, resting, options));
 }
 
 /**
@@ -140,11 +156,10 @@ export function ratioEstimates(blocks: readonly Block[], a: number, b: number, o
     });
     for (let c = 0; c < columns; c++) moments.shift[c] = Math.log1p(shiftE[c]! / (1 + shiftV[c]!));
   });
-  const n = fewestQuestions(blocks, [a, b]);
+  const resting = restingOnBlocks(blocks, [a, b]);
   return t.map((tOfColumn, c) => {
-    const log = bootstrapT(Math.log(meanA[c]! / meanB[c]!), variance[c]!, tOfColumn, n, options);
-    const interval = log.interval && { low: Math.exp(log.interval.low), high: Math.exp(log.interval.high) };
-    return { ...log, value: meanA[c]! / meanB[c]!, interval };
+    const log = bootstrapT(Math.log(meanA[c]! / meanB[c]!), variance[c]!, tOfColumn, resting, options);
+    return { ...exponential(log), value: meanA[c]! / meanB[c]! };
   });
 }
 
@@ -154,6 +169,9 @@ const carrying = (blocks: readonly Block[], arms: readonly number[]): Block[] =>
 
 const fewestQuestions = (blocks: readonly Block[], arms: readonly number[]): number =>
   Math.min(...arms.map((arm) => questionsOf(blocks, arm)));
+
+/** Σ (n − 1) over an arm's blocks. */
+const degreesOf = (blocks: readonly Block[], arm: number): number => carrying(blocks, [arm]).reduce((sum, { n }) => sum + n - 1, 0);
 
 /** w_a a_i − w_b b_i of the arms [a, b] (or w_a a_i of [a]), each divided by its column's scale where there are scales; shape `[n, columns]`. */
 function contrast(block: Block, columns: number, arms: readonly number[], scales: readonly Float64Array[] = []): Float64Array {
@@ -262,8 +280,14 @@ function forEachResample(
 }
 
 /** The interval and p of θ̂ by its t*. */
-function bootstrapT(value: number, variance: number, t: Float64Array, n: number, { level = DEFAULT_LEVEL }: Resampling): Estimate {
-  const estimate = { value, method: "bootstrap-t", level, ...restingOn(n) } as const;
+function bootstrapT(
+  value: number,
+  variance: number,
+  t: Float64Array,
+  resting: ReturnType<typeof restingOn>,
+  { level = DEFAULT_LEVEL }: Resampling,
+): Estimate {
+  const estimate = { value, method: "bootstrap-t", level, ...resting } as const;
   if (!Number.isFinite(value) || t.includes(Number.NaN)) return { ...estimate, interval: null, p: null };
   if (variance === 0) return { ...estimate, interval: { low: value, high: value }, p: value === 0 ? 1 : null };
   const error = Math.sqrt(variance);
@@ -277,10 +301,12 @@ function bootstrapT(value: number, variance: number, t: Float64Array, n: number,
 /**
  * Any function of the arms' mean curves (MAD, RD, their differences), an estimate a component, with basic bootstrap intervals
  * [2θ̂ − θ*₍₁₋α/₂₎, 2θ̂ − θ*₍α/₂₎]. Resampling biases means of absolute values upwards; the percentile interval adds that bias a second time,
- * the basic one takes it off. p is that of value 0, by inverting the interval; null where there is a floor, as 0 is then the border.
+ * the basic one takes it off. p is that of value 0, by inverting the interval; null where there is a floor, as 0 is then the border. At few
+ * questions that p is far too small: a verdict takes {@link jackknifeEstimates}'s.
  *
  * @param functional - From the means, by arm, shape `[columns]` (used again: not to be kept), to its components. A component may be NaN where
- * it does not exist; interval and p are null then, as where a block has a single question.
+ * it does not exist; interval and p are null then, as where there are too few questions: under six of an arm (with data sets pooled, one more for
+ * each further set), or under three in a block, of which resamples keep less than two thirds of the variance.
  * @param options - `floor`: by component, the value at which both ends of its interval are cut (0 for MAD and RD), or null.
  * @throws {LayergradError} `data` if a value is not finite; `usage` if there are too few resamples for the level.
  *
@@ -311,10 +337,11 @@ export function functionalEstimates(
   });
 
   const arms = [...means.keys()].filter((arm) => questionsOf(blocks, arm) > 0);
-  const rest = { method: "basic bootstrap", level, ...restingOn(fewestQuestions(blocks, arms)) } as const;
+  const rest = { method: "basic bootstrap", level, ...restingOnBlocks(blocks, arms) } as const;
+  const enough = blocks.every(({ n }) => n >= 3) && arms.every((arm) => degreesOf(blocks, arm) >= 5);
   return values.map((value, k) => {
     const distribution = resampled[k]!;
-    const known = Number.isFinite(value) && distribution.every(Number.isFinite) && blocks.every(({ n }) => n >= 2);
+    const known = Number.isFinite(value) && distribution.every(Number.isFinite) && enough;
     if (!known) return { value, interval: null, p: null, ...rest };
     const { low, high } = tails(distribution, level);
     const cut = (end: number): number => Math.max(end, floor[k] ?? Number.NEGATIVE_INFINITY);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { runTable } from "../../test/run-table.ts";
 import { differenceEstimates, functionalEstimates, meanEstimates, ratioEstimates } from "./bootstrap.ts";
 import { type CompareOptions, comparer, compareRuns, describeRun } from "./compare.ts";
-import { curveOf, mean, meanAbsoluteDifference, relativeDifference, relativeMad, segmentMads, topLayers } from "./curves.ts";
+import { layersOf, mean, meanAbsoluteDifference, meanCurve, relativeDifference, relativeMad, segmentMads, topLayers } from "./curves.ts";
 import { noPartner } from "./pairing.ts";
 import { buildBlocks } from "./pooling.ts";
 import { seeded } from "./random.ts";
@@ -57,7 +57,10 @@ describe("two runs of the same questions", () => {
       ["v", "nuclearNorm"],
     ]);
     for (const result of comparison.modules) {
-      const [x, y] = [a, b].map((table) => curveOf(table, "nuclearNorm", result.module).values) as [number[], number[]];
+      const [x, y] = [a, b].map((table) => meanCurve(table.rows.map((_, row) => layersOf(table, "nuclearNorm", result.module, row)))) as [
+        number[],
+        number[],
+      ];
       result.a.curve.forEach(({ value }, layer) => expect(value).toBeCloseTo(x[layer]!, 12));
       expect(result.a.mean.value).toBeCloseTo(mean(x)!, 12);
       expect(result.b.mean.value).toBeCloseTo(mean(y)!, 12);

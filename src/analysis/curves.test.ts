@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { runTable } from "../../test/run-table.ts";
 import {
-  curveOf,
+  isComplete,
+  layersOf,
   mean,
   meanAbsoluteDifference,
   meanCurve,
@@ -159,23 +160,23 @@ describe("the layers where a curve is largest", () => {
   });
 });
 
-describe("a run's curve", () => {
+describe("a row's layers", () => {
   const table = runTable({
     modules: ["q", "v"],
     values: {
       sigmaOneRatio: [
         { q: [0.5, 0.1], v: [0.3, 0.3] },
         { q: [0.1, Number.NaN], v: [0.5, 0.7] },
-        { q: [0.25, 0.2], v: [0.7, 0.5] },
       ],
     },
   });
-  it("leaves a row with 0/0 in any layer of a module out of that module's curve, and counts it", () => {
-    expect(curveOf(table, "sigmaOneRatio", "q")).toEqual({ values: [0.375, (0.1 + 0.2) / 2], n: 2, leftOut: 1 });
-    expect(curveOf(table, "sigmaOneRatio", "v")).toMatchObject({ values: [0.5, 0.5], n: 3, leftOut: 0 });
+  it("are those of the row and module asked for, complete where none is 0/0", () => {
+    const [q, v] = ["q", "v"].map((module) => layersOf(table, "sigmaOneRatio", module, 1)) as [Float64Array, Float64Array];
+    expect([[...q], isComplete(q)]).toEqual([[0.1, Number.NaN], false]);
+    expect([[...v], isComplete(v)]).toEqual([[0.5, 0.7], true]);
   });
-  it("is refused for a module or statistic that the run has not, by name", () => {
-    expect(() => curveOf(table, "sigmaOneRatio", "o")).toThrow("has no module o; measured are q, v.");
-    expect(() => curveOf(table, "effectiveRank", "q")).toThrow("its records hold no effectiveRank");
+  it("are refused for a module or statistic that the run has not, by name", () => {
+    expect(() => layersOf(table, "sigmaOneRatio", "o", 0)).toThrow("has no module o; measured are q, v.");
+    expect(() => layersOf(table, "effectiveRank", "q", 0)).toThrow("its records hold no effectiveRank");
   });
 });

@@ -113,29 +113,11 @@ export function meanCurve(rows: readonly ArrayLike<number>[]): number[] {
   return Array.from({ length: layers ?? 0 }, (_, layer) => mean(rows.map((r) => r[layer]!))!);
 }
 
-/** A condition's curve, and the rows on which it rests. */
-export interface Curve {
-  /** One value a layer; empty where no row is left. */
-  readonly values: readonly number[];
-  /** Rows of the mean. */
-  readonly n: number;
-  /** Rows of the table without a value (a ratio 0/0) in one of the module's layers. */
-  readonly leftOut: number;
-}
-
 /**
- * The curve of one statistic of one module over a run's rows. A row without a value in any layer is left out whole, so that all layers rest
- * on the same rows.
+ * One row's values of a statistic of a module, `[layers]`: a view into the table.
  *
  * @throws {LayergradError} `data` if the run has not this statistic or module.
  */
-export function curveOf(table: RunTable, statistic: StatisticName, module: string): Curve {
-  const all = table.rows.map((_, row) => layersOf(table, statistic, module, row));
-  const used = all.filter(isComplete);
-  return { values: meanCurve(used), n: used.length, leftOut: all.length - used.length };
-}
-
-/** One row's values of a statistic of a module, `[layers]`: a view into the table. Throws as {@link curveOf}. */
 export function layersOf(table: RunTable, statistic: StatisticName, module: string, row: number): Float64Array {
   const position = table.modules.indexOf(module);
   if (position < 0)

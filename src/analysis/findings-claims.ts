@@ -1,5 +1,6 @@
 import {
   adjusted,
+  fall,
   type Measure,
   madRatio,
   madRatioOfRatios,
@@ -37,6 +38,8 @@ export interface Variant {
 export interface Control {
   /** Runs and sweeps that count as many labels in one condition as the other has. */
   readonly experiment?: "decides" | "beside";
+  /** What must hold of an experiment itself, "above" its null value in all four projections; else the experiment says nothing, for this reason. */
+  readonly requires?: { readonly how: string; readonly measure: Measure; readonly otherwise: string };
   readonly variants?: readonly Variant[];
 }
 
@@ -47,6 +50,8 @@ export interface Part {
   /** Conditions in the measure's order; mostly one group, two where data sets of two kinds are compared. */
   readonly groups: readonly (readonly Condition[])[];
   readonly measure: Measure;
+  /** The conditions share no questions, by what they are. */
+  readonly unpaired?: true;
   readonly claimed: Claimed;
   /** null: there is no control. */
   readonly control: Control | null;
@@ -73,16 +78,16 @@ export interface Claim {
 export const SLOPE_MARGIN = 0.1;
 
 const normRatio = meanRatio("nuclearNorm", "ratio of nuclear norms");
-const rankRatio = meanRatio("effectiveRank", "ratio of effective ranks");
 
-const byRegression: readonly Variant[] = [
-  { how: "regression on log n_labels", measure: adjusted(["n_labels"]), role: "fallback" },
+const regressions = (design?: "unpaired"): readonly Variant[] => [
+  { how: "regression on log n_labels", measure: adjusted(["n_labels"], design && { design }), role: "fallback" },
   {
     how: "regression on log n_labels and log loss",
-    measure: adjusted(["n_labels", "loss"]),
+    measure: adjusted(["n_labels", "loss"], design && { design }),
     role: "beside",
   },
 ];
+const byRegression = regressions();
 
 const fastAndSlow = (slow: string): readonly Condition[] => [{ condition: "none" }, { condition: slow, labelsLike: 0 }];
 
@@ -153,7 +158,7 @@ export const claims: readonly Claim[] = [
   {
     id: "d",
     title: "Detailed chains tell correct from irrelevant responses, bare answers do not",
-    text: "RD is how far the mean curves of correct and irrelevant responses lie apart, relative to the correct one. Questions whose irrelevant response happens to equal the correct one are left out. Supported where detailed chains' RD is above what chance gives (correct and irrelevant swapped at random) and above bare answers' RD, and bare answers' RD is not above what chance gives. The last is an absence: with few rows it is easily had.",
+    text: "RD is how far the mean curves of correct and irrelevant responses lie apart, relative to the correct one. Questions whose irrelevant response happens to equal the correct one are left out. Supported where detailed chains' RD is above what chance gives (correct and irrelevant swapped at random, whichever of them has the larger norms) and above bare answers' RD, and bare answers' RD is not above what chance gives. The last is an absence: with few rows it is easily had.",
     of: "models",
     parts: [
       {
@@ -185,7 +190,7 @@ export const claims: readonly Claim[] = [
   {
     id: "e",
     title: "Longer responses of knowledge do not act like slow thinking",
-    text: `How fast the norm falls as the response to one question gets longer: the slope of log norm per log number of labels, over 100, 500 and 1000 words of knowledge, less the slope over none, simplified and detailed chains of thought. Slopes within ${SLOPE_MARGIN} of each other count as alike: over a tenfold length that is a factor of 1.26 in the norm. A difference above the margin supports the claim, one below it contradicts. Under control all responses of a question count equally many labels in the loss, and the slope is still per log of the whole length.`,
+    text: `How fast the norm falls as the response to one question gets longer: the slope of log norm per log number of labels, over 100, 500 and 1000 words of knowledge, less the slope over none, simplified and detailed chains of thought. Slopes within ${SLOPE_MARGIN} of each other count as alike: over a tenfold length that is a factor of 1.26 in the norm. A difference above the margin supports the claim, one below it contradicts. Under control all responses of a question count equally many labels in the loss, and the slope is still per log of the whole length; where the chains' own norm then does not fall by more than the margin, there is nothing to compare with, and the claim is undecided.`,
     of: "models",
     parts: [
       {
@@ -201,7 +206,14 @@ export const claims: readonly Claim[] = [
         ],
         measure: slopeDifference(SLOPE_MARGIN),
         claimed: "above",
-        control: { experiment: "decides" },
+        control: {
+          experiment: "decides",
+          requires: {
+            how: "fall of chains",
+            measure: fall(1, SLOPE_MARGIN),
+            otherwise: "with equally many labels chains have no slope to compare with",
+          },
+        },
         beside: [
           { how: "slope of knowledge", measure: meanSlope(0, "slope"), role: "beside" },
           { how: "slope of chains", measure: meanSlope(1, "slope"), role: "beside" },
@@ -219,9 +231,10 @@ export const claims: readonly Claim[] = [
         id: "popularity",
         text: "unpopular against popular-100",
         groups: [[{ condition: "unpopular" }, { condition: "popular-100", labelsLike: 0 }]],
-        measure: normRatio,
+        measure: meanRatio("nuclearNorm", "ratio of nuclear norms", { design: "unpaired" }),
+        unpaired: true,
         claimed: "above",
-        control: { experiment: "decides", variants: byRegression },
+        control: { experiment: "decides", variants: regressions("unpaired") },
       },
     ],
   },
@@ -235,7 +248,8 @@ export const claims: readonly Claim[] = [
         id: "quality",
         text: "high against low quality",
         groups: [[{ condition: "high" }, { condition: "low" }]],
-        measure: rankRatio,
+        measure: meanRatio("effectiveRank", "ratio of effective ranks", { design: "unpaired" }),
+        unpaired: true,
         claimed: "above",
         control: {
           variants: [

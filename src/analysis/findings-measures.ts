@@ -3,6 +3,7 @@ import type { Block } from "./blocks.ts";
 import {
   differenceEstimates,
   type Estimate,
+  exponential,
   functionalEstimates,
   type Interval,
   meanEstimates,
@@ -10,6 +11,7 @@ import {
   ratioEstimates,
 } from "./bootstrap.ts";
 import { meanAbsoluteDifference, relativeDifference, relativeMad } from "./curves.ts";
+import { jackknifeEstimates } from "./jackknife.ts";
 import { type LeftOut, pairRows } from "./pairing.ts";
 import { swapTest } from "./permutation.ts";
 import { type BlockOptions, type BlockRequest, type BuiltBlocks, buildBlocks } from "./pooling.ts";
@@ -58,14 +60,37 @@ export interface Measure {
 
 const nuclearNorm = "nuclearNorm";
 
+/** Which rows of a data set go together: `paired` ones must share questions, `unpaired` ones do not, though their positions and texts may agree. */
+interface GatherOptions extends BlockOptions {
+  readonly design?: "paired" | "unpaired";
+}
+
 /** Blocks of one group, data sets with equal weights, and how many rows went in and stayed out. */
-function gather(strata: readonly Stratum[], request: BlockRequest, options: BlockOptions & { readonly paired?: boolean } = {}) {
-  const built = strata.map(({ tables }) => buildBlocks(tables, request, { ...options, weight: 1 / strata.length }));
-  if (options.paired === true)
+function gather(strata: readonly Stratum[], request: BlockRequest, { design, ...options }: GatherOptions = {}) {
+  for (const { tables } of strata) for (const table of tables) checkRows(table);
+  const build = design === "unpaired" ? buildApart : buildBlocks;
+  const built = strata.map(({ tables }) => build(tables, request, { ...options, weight: 1 / strata.length }));
+  if (design === "paired")
     built.forEach(({ rows }, s) => {
       if (rows.length !== 1) throw new LayergradError("data", `${names(strata[s]!)} share no questions.`);
     });
   return { built, blocks: built.flatMap(({ blocks }) => blocks), rows: strata.map((stratum, s) => countRows(stratum, built[s]!)) };
+}
+
+function checkRows({ name, rows, leftOut }: RunTable): void {
+  if (rows.length > 0) return;
+  const reasons = Object.entries(leftOut).map(([reason, count]) => `${count} ${reason}`);
+  throw new LayergradError("data", `${name}: no row is left${reasons.length > 0 ? ` (${reasons.join("; ")})` : ""}.`);
+}
+
+/** {@link buildBlocks} with a block for each run, whatever questions they share. */
+function buildApart(tables: readonly RunTable[], request: BlockRequest, options: BlockOptions): BuiltBlocks {
+  const each = tables.map((table, arm) => buildBlocks([table], request, { ...options, arms: [arm] }));
+  return {
+    blocks: each.flatMap(({ blocks }) => blocks),
+    rows: each.flatMap(({ rows }, t) => rows.map((group) => ({ ...group, tables: [t] }))),
+    leftOut: [each.map(({ leftOut }) => leftOut[0]![0]!)],
+  };
 }
 
 const names = ({ tables }: Stratum): string => tables.map(({ name }) => name).join(" and ");
@@ -84,33 +109,34 @@ export function addCounts(counts: readonly LeftOut[]): LeftOut {
   return sum;
 }
 
-/** An estimate of a log as one of the ratio. */
-function exponential(estimate: Estimate): Estimate {
-  const { value, interval } = estimate;
-  return { ...estimate, value: Math.exp(value), interval: interval && mapInterval(interval, Math.exp) };
+/** @throws {LayergradError} `data` for what is no ratio: of a value that is 0 or that a curve has not. */
+function checkRatio(estimate: Estimate, strata: readonly Stratum[]): Estimate {
+  if (estimate.value > 0 && estimate.value < Number.POSITIVE_INFINITY) return estimate;
+  throw new LayergradError("data", `${strata.map(names).join(", ")}: a value is 0 or does not exist, so there is no ratio.`);
 }
 
 const mapInterval = ({ low, high }: Interval, f: (x: number) => number): Interval => ({ low: f(low), high: f(high) });
 
 /** Ratio of two conditions' arithmetic means of a row's mean over layers. */
-export const meanRatio = (statistic: StatisticName, effect: string, options: BlockOptions = {}): Measure => ({
+export const meanRatio = (statistic: StatisticName, effect: string, options: GatherOptions = {}): Measure => ({
   effect,
   scale: "ratio",
   nullValue: 1,
   measure: ([strata], module, resampling) => {
     const { blocks, rows } = gather(strata!, { statistic, module, columns: "mean" }, options);
-    return { estimate: ratioEstimates(blocks, 0, 1, resampling)[0]!, rows: [rows] };
+    return { estimate: checkRatio(ratioEstimates(blocks, 0, 1, resampling)[0]!, strata!), rows: [rows] };
   },
 });
 
-/** Any ratio of functions of the conditions' mean curves, through its log, with basic bootstrap intervals. */
+/** Any ratio of functions of the conditions' mean curves, through its log, with jackknife-t intervals and p. */
 const curveRatio = (effect: string, columns: "layers" | "mean", log: (curves: readonly Float64Array[]) => number): Measure => ({
   effect,
   scale: "ratio",
   nullValue: 1,
   measure: ([strata], module, resampling) => {
     const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns });
-    return { estimate: exponential(functionalEstimates(blocks, (means) => [log(means)], resampling)[0]!), rows: [rows] };
+    const [estimate] = jackknifeEstimates(blocks, (means) => [log(means)], resampling);
+    return { estimate: checkRatio(exponential(estimate!), strata!), rows: [rows] };
   },
 });
 
@@ -135,20 +161,30 @@ export const normRatioOfRatios = ratioOfRatios("ratio of the norms' ratios", "me
 export const madRatioOfRatios = (of: "MAD" | "relative MAD"): Measure =>
   ratioOfRatios(`ratio of the ${of}s' ratios`, "layers", of === "MAD" ? meanAbsoluteDifference : relativeMad);
 
-/** RD of a condition [correct, irrelevant twin], tested by swapping the two within questions; equal responses are left out. */
+/**
+ * RD of a condition [correct, irrelevant twin], tested by swapping the two within questions; equal responses are left out.
+ *
+ * What is swapped is the symmetric mean |aᵢ − bᵢ| / ((aᵢ + bᵢ)/2): where the correct curve is the larger, swapping makes RD itself larger still, and
+ * a test of it would have no power. The quantile of chance is scaled to RD's unit, so that RD lies above it where the symmetric one does above its own.
+ */
 export const rd: Measure = {
   effect: "RD",
   scale: "difference",
   nullValue: 0,
   measure: ([strata], module, resampling) => {
-    const options = { collisions: [[0, 1]], paired: true } as const;
+    const options = { collisions: [[0, 1]], design: "paired" } as const;
     const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, options);
     const [estimate] = functionalEstimates(blocks, ([a, b]) => [relativeDifference(a!, b!)], { ...resampling, floor: [0] });
     const { seed, resamples } = resampling;
-    const test = swapTest(blocks, 0, 1, ([a, b]) => relativeDifference(a!, b!), { seed, permutations: resamples });
-    return { estimate: { ...estimate!, p: test.p }, nullQuantile95: test.nullQuantile95, rows: [rows] };
+    const test = swapTest(blocks, 0, 1, ([a, b]) => symmetricDifference(a!, b!), { seed, permutations: resamples });
+    const scale = test.value > 0 ? estimate!.value / test.value : 1;
+    return { estimate: { ...estimate!, p: test.p }, nullQuantile95: test.nullQuantile95 * scale, rows: [rows] };
   },
 };
+
+/** Mean of |aᵢ − bᵢ| / ((aᵢ + bᵢ)/2) over layers, of norms; 0 where both are 0. */
+const symmetricDifference = (a: Float64Array, b: Float64Array): number =>
+  a.reduce((sum, x, i) => sum + (x === b[i] ? 0 : (2 * Math.abs(x - b[i]!)) / (x + b[i]!)), 0) / a.length;
 
 /** RD of the first condition less that of the second, [first, its twin, second, its twin], over the same questions. */
 export const rdDifference: Measure = {
@@ -160,9 +196,9 @@ export const rdDifference: Measure = {
       [0, 1],
       [2, 3],
     ] as const;
-    const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, { collisions, paired: true });
+    const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, { collisions, design: "paired" });
     const difference = ([a, b, c, d]: readonly Float64Array[]) => [relativeDifference(a!, b!) - relativeDifference(c!, d!)];
-    return { estimate: functionalEstimates(blocks, difference, resampling)[0]!, rows: [rows] };
+    return { estimate: jackknifeEstimates(blocks, difference, resampling)[0]!, rows: [rows] };
   },
 };
 
@@ -181,10 +217,14 @@ export const slopeDifference = (margin: number): Measure => ({
     const blocks = gathered.flatMap((group) => group.blocks);
     const rows = gathered.map((group) => group.rows);
     // The blocks' first group is moved by the margin, so that the test of 0 is one of the margin.
-    const moved = differenceEstimates(blocks, 0, 1, resampling)[0]!;
-    const back = (x: number) => x + margin;
-    return { estimate: { ...moved, value: back(moved.value), interval: moved.interval && mapInterval(moved.interval, back) }, rows };
+    return { estimate: shifted(differenceEstimates(blocks, 0, 1, resampling)[0]!, margin), rows };
   },
+});
+
+const shifted = (estimate: Estimate, by: number): Estimate => ({
+  ...estimate,
+  value: estimate.value + by,
+  interval: estimate.interval && mapInterval(estimate.interval, (x) => x + by),
 });
 
 /** Mean slope of one of two groups on its own, as {@link slopeDifference} takes it. */
@@ -195,6 +235,26 @@ export const meanSlope = (group: number, effect: string): Measure => ({
   measure: (groups, module, resampling) => {
     const { blocks, rows } = slopeBlocks(groups[group]!, module, 0, 0);
     return { estimate: meanEstimates(blocks, 0, resampling)[0]!, rows: groups.map((_, g) => (g === group ? rows : [])) };
+  },
+});
+
+/**
+ * How much the log norm falls per log length in one of two groups, the negative of {@link meanSlope}, against a margin: above it the group has a
+ * slope with which another can be compared.
+ */
+export const fall = (group: number, margin: number): Measure => ({
+  effect: "fall (slope, negated)",
+  scale: "difference",
+  nullValue: margin,
+  measure: (groups, module, resampling) => {
+    const { blocks, rows } = slopeBlocks(groups[group]!, module, 1, 0);
+    // Arm 0 is −margin throughout: the test of the difference 0 is one of the margin.
+    const against = blocks.map((block) => ({
+      ...block,
+      arms: [...block.arms, { arm: 0, weight: block.arms[0]!.weight, values: new Float64Array(block.n).fill(-margin) }],
+    }));
+    const estimate = shifted(differenceEstimates(against, 0, 1, resampling)[0]!, margin);
+    return { estimate, rows: groups.map((_, g) => (g === group ? rows : [])) };
   },
 });
 
@@ -219,7 +279,7 @@ function timesLabels(table: RunTable): RunTable {
 function slopeBlocks(strata: readonly Stratum[], module: string, arm: number, margin: number): { blocks: Block[]; rows: RowCount[][] } {
   const rows: RowCount[][] = [];
   const blocks = strata.map((stratum): Block => {
-    const gathered = gather([stratum], { statistic: nuclearNorm, module, columns: "mean" }, { paired: true });
+    const gathered = gather([stratum], { statistic: nuclearNorm, module, columns: "mean" }, { design: "paired" });
     const [block] = gathered.blocks;
     const [group] = gathered.built[0]!.rows;
     const lengths = stratum.tables.map((table, t) => lengthsOf(table, stratum.whole[t]!));
@@ -258,14 +318,15 @@ function lengthsOf(table: RunTable, whole: RunTable): number[] {
  * conditions, [a, b of the first model, a, b of the second], the outcome is the second model's log norm less the first's: the ratio of the
  * ratios.
  */
-export const adjusted = (covariates: readonly ("n_labels" | "loss")[]): Measure => ({
+export const adjusted = (covariates: readonly ("n_labels" | "loss")[], options: GatherOptions = {}): Measure => ({
   effect: `ratio at equal ${covariates.join(" and ")}, by regression`,
   scale: "ratio",
   nullValue: 1,
   measure: ([strata], module, { level }) => {
-    const paired = strata![0]?.tables.length === 4;
-    const { built, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "mean" }, { paired });
-    const entries = regressionEntries(strata!, built, covariates);
+    const design = strata![0]?.tables.length === 4 ? "paired" : options.design;
+    const { built, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "mean" }, { ...options, ...(design && { design }) });
+    const all = regressionEntries(strata!, built, covariates);
+    const entries = all.filter(hasLogs);
     const { effect, reason, commonSupport } = adjustedEffect({
       outcome: entries.map(({ outcome }) => outcome),
       condition: entries.map(({ condition }) => condition),
@@ -275,9 +336,25 @@ export const adjusted = (covariates: readonly ("n_labels" | "loss")[]): Measure 
       level,
     });
     if (effect === null) throw new LayergradError("data", reason!);
-    return { estimate: exponential(effect), extrapolated: !commonSupport, rows: [rows] };
+    const without = all.filter((entry) => !hasLogs(entry));
+    const counts = rows.map((conditions, s) => withoutLogs(conditions, without, strata![s]!.dataset));
+    return { estimate: checkRatio(exponential(effect), strata!), extrapolated: !commonSupport, rows: [counts] };
   },
 });
+
+const hasLogs = ({ outcome, covariates }: RegressionEntry): boolean => Number.isFinite(outcome) && covariates.every(Number.isFinite);
+
+/** Moves rows without a logarithm to those left out, of the conditions whose rows the regression takes (the last two). */
+const withoutLogs = (counts: readonly RowCount[], without: readonly RegressionEntry[], dataset: string): RowCount[] =>
+  counts.map((count, c) => {
+    const condition = counts.length - 2 === c ? 1 : counts.length - 1 === c ? 0 : null;
+    const rows = without.filter((entry) => entry.stratum === dataset && entry.condition === condition).length;
+    if (rows === 0) return count;
+    return {
+      used: count.used - rows,
+      leftOut: addCounts([count.leftOut, { "no logarithm (a norm, a loss or a number of labels of 0)": rows }]),
+    };
+  });
 
 /** One row of a regression. */
 interface RegressionEntry {
@@ -308,7 +385,7 @@ function regressionEntries(
             return {
               outcome: Math.log(values[i]!) - (from === 0 ? 0 : Math.log(arms[a]!.values[i]!)),
               condition: arm === from ? 1 : 0,
-              covariates: covariates.map((name) => Math.log(name === "loss" ? lossOf(row, table) : labelsOf(row, table))),
+              covariates: covariates.map((name) => Math.log(name === "loss" ? row.loss : labelsOf(row, table))),
               question: `${dataset}:${b}:${i}`,
               stratum: dataset,
             };
@@ -321,9 +398,4 @@ function regressionEntries(
 function labelsOf(row: RunTable["rows"][number], table: RunTable): number {
   if (row.nLabels === null) throw new LayergradError("data", `${table.name}: its records do not say how many labels a row has.`);
   return row.nLabels;
-}
-
-function lossOf(row: RunTable["rows"][number], table: RunTable): number {
-  if (!(row.loss > 0)) throw new LayergradError("data", `${table.name}: a row's loss is ${row.loss}, which has no log.`);
-  return row.loss;
 }

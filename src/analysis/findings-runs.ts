@@ -1,6 +1,6 @@
 import type { Condition } from "./findings-claims.ts";
 import type { Stratum } from "./findings-measures.ts";
-import { pairRows } from "./pairing.ts";
+import { noPartner, pairRows } from "./pairing.ts";
 import type { RunAttributes } from "./study-index.ts";
 import { keepRows, pickRows, type SweepLabels, type SweepRow, sweepTable } from "./sweep.ts";
 import type { RunTable } from "./table.ts";
@@ -27,19 +27,37 @@ export interface Subject {
   readonly instruct: ModelInMode;
 }
 
-/**
- * Which labels the losses count: all; or as many in one condition as in the other, by runs (`last:@…`, `first:32`) or by steps of sweeps.
- */
-export type Labels = "all" | { readonly rule: "last" | "first" | "random" } | { readonly sweep: SweepLabels };
+const rules = ["last", "first", "random"] as const;
 
-/** The ways of holding the number of labels fixed by experiment. */
-export const experiments: readonly { readonly how: string; readonly labels: Exclude<Labels, "all"> }[] = [
-  { how: "last labels", labels: { rule: "last" } },
-  { how: "first labels", labels: { rule: "first" } },
-  { how: "random labels", labels: { rule: "random" } },
-  { how: "first labels of the sweep", labels: { sweep: "first" } },
-  { how: "random labels of the sweep", labels: { sweep: "random" } },
-];
+/**
+ * Which labels the losses count: all; as many in one condition as in the other, by runs (`last:@…`) or by steps of sweeps; or `count` in all
+ * conditions (`first:32`).
+ */
+export type Labels = "all" | { readonly rule: (typeof rules)[number]; readonly count?: number } | { readonly sweep: SweepLabels };
+
+/** A way of holding the number of labels fixed by experiment. */
+export interface Experiment {
+  readonly how: string;
+  readonly labels: Exclude<Labels, "all">;
+}
+
+/** The ways that a study's runs may offer: each rule held to another condition, each fixed number of labels, each kind of sweep. */
+export function experimentsOf(runs: readonly StudyRun[]): Experiment[] {
+  const counts = (rule: string): number[] =>
+    runs.flatMap(({ attributes }) => {
+      const [, chosen, count] = /^(\w+):(\d+)$/.exec(attributes.labels) ?? [];
+      return chosen === rule ? Number(count) : [];
+    });
+  return [
+    ...rules.map((rule): Experiment => ({ how: `${rule} labels`, labels: { rule } })),
+    ...rules.flatMap((rule) =>
+      [...new Set(counts(rule))]
+        .toSorted((a, b) => a - b)
+        .map((count): Experiment => ({ how: `${rule} ${count} labels`, labels: { rule, count } })),
+    ),
+    ...(["first", "random"] as const).map((sweep): Experiment => ({ how: `${sweep} labels of the sweep`, labels: { sweep } })),
+  ];
+}
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
@@ -137,7 +155,8 @@ function chooseTables(
   labels: Labels,
 ): Tables {
   if (labels === "all") return whole.map((run) => run?.table);
-  const likeAnchor = conditions.map(({ labelsLike }, c) => {
+  if ("count" in labels) return withCount(candidates, labels.rule, labels.count!);
+  return conditions.map(({ labelsLike }, c) => {
     if (labelsLike === undefined) return whole[c]?.table;
     const anchor = whole[labelsLike];
     if (anchor === undefined) return undefined;
@@ -145,8 +164,6 @@ function chooseTables(
     const run = withLabels(candidates[c]!, `${labels.rule}:@${anchor.attributes.data.name}`);
     return run && heldTo(run.table, anchor.table);
   });
-  const complete = conditions.every(({ optional }, c) => optional || likeAnchor[c] !== undefined);
-  return complete || "sweep" in labels ? likeAnchor : withOneCount(candidates, labels.rule);
 }
 
 const withLabels = (runs: readonly StudyRun[], labels: string): StudyRun | undefined =>
@@ -154,8 +171,10 @@ const withLabels = (runs: readonly StudyRun[], labels: string): StudyRun | undef
 
 /** The rows that count as many labels as the anchor's row of the same question: a row with fewer labels than that counted all it had. */
 function heldTo(table: RunTable, anchor: RunTable): RunTable {
-  const wanted = labelsByRow(table, anchor);
-  return keepRows(table, (row, i) => row.nLabels !== null && row.nLabels === wanted.get(i), "counts fewer labels than the other condition");
+  const inBoth = labelsByRow(table, anchor);
+  const asked = keepRows(table, (_, i) => inBoth.has(i), noPartner);
+  const wanted = labelsByRow(asked, anchor);
+  return keepRows(asked, (row, i) => row.nLabels !== null && row.nLabels === wanted.get(i), "counts fewer labels than the other condition");
 }
 
 /** Of each row with a partner in the anchor the partner's number of labels. */
@@ -164,7 +183,7 @@ const labelsByRow = (table: RunTable, anchor: RunTable): Map<number, number | nu
 
 /** The steps of a run's sweep with as many labels as the anchor's rows have. */
 function sweptLike(runs: readonly StudyRun[], labels: SweepLabels, anchor: RunTable): RunTable | undefined {
-  const run = runs.find(({ sweep }) => sweep !== undefined);
+  const run = runs.find(({ sweep }) => sweep?.some(({ steps }) => steps.some((step) => step.labels === labels)));
   if (run === undefined) return undefined;
   // A sweep's rows may be fewer than the table's, and in another order.
   const asTable: RunTable = { ...run.table, rows: run.sweep!.map((row) => ({ ...row, loss: Number.NaN })), values: {} };
@@ -173,36 +192,34 @@ function sweptLike(runs: readonly StudyRun[], labels: SweepLabels, anchor: RunTa
   return sortedRows(sweepTable(run.table, run.sweep!, labels, (row) => wanted.get(position.get(row)!) ?? undefined));
 }
 
-/** All conditions under one rule with a fixed number, such as `first:32`: the least number that all have been run with. */
-function withOneCount(candidates: Candidates, rule: string): Tables {
-  const counts = (candidates[0] ?? []).flatMap(({ attributes }) => {
-    const [, chosen, count] = /^(\w+):(\d+)$/.exec(attributes.labels) ?? [];
-    return chosen === rule ? Number(count) : [];
+/** All conditions under one rule with one fixed number, such as `first:32`. */
+const withCount = (candidates: Candidates, rule: string, count: number): Tables =>
+  candidates.map((ofCondition) => {
+    const run = withLabels(ofCondition, `${rule}:${count}`);
+    return run && keepRows(run.table, (row) => row.nLabels === count, `counts fewer than ${count} labels`);
   });
-  for (const count of counts.toSorted((a, b) => a - b)) {
-    const runs = candidates.map((ofCondition) => withLabels(ofCondition, `${rule}:${count}`));
-    if (runs.every((run) => run !== undefined))
-      return runs.map(({ table }) => keepRows(table, (row) => row.nLabels === count, `counts fewer than ${count} labels`));
-  }
-  return candidates.map(() => undefined);
+
+/** A data set's runs of two conditions of which one at least has been swept. */
+export interface SweptConditions {
+  readonly dataset: string;
+  /** Each its sweep, else its run with all labels, else none. */
+  readonly runs: readonly [StudyRun | undefined, StudyRun | undefined];
 }
 
-/** The data sets of which one condition has been swept: that run, and the other condition's where there is one. */
-export function sweptRuns(
-  runs: readonly StudyRun[],
-  subject: Subject,
-  { swept, other }: { readonly swept: Condition; readonly other: Condition },
-): { readonly dataset: string; readonly swept: StudyRun; readonly other: StudyRun | undefined }[] {
+/** The data sets of which one of two conditions has been swept, or both. */
+export function sweptRuns(runs: readonly StudyRun[], subject: Subject, conditions: readonly [Condition, Condition]): SweptConditions[] {
   const ofModel = runsOf(runs, subject.base).filter(({ attributes }) => !attributes.data.irrelevant);
   const having = (dataset: string, { condition }: Condition) =>
     ofModel.filter(({ attributes }) => datasetOf(attributes) === dataset && attributes.data.condition === condition);
   const datasets = new Set(ofModel.map(({ attributes }) => datasetOf(attributes)));
   return [...datasets].toSorted(compare).flatMap((dataset) => {
-    const run = having(dataset, swept).find(({ sweep }) => sweep !== undefined);
-    const others = having(dataset, other);
-    return run === undefined
-      ? []
-      : { dataset, swept: run, other: others.find(({ sweep }) => sweep) ?? others.find(({ attributes }) => attributes.labels === "all") };
+    const best = (condition: Condition) => {
+      const candidates = having(dataset, condition);
+      return candidates.find(({ sweep }) => sweep) ?? candidates.find(({ attributes }) => attributes.labels === "all");
+    };
+    const [first, second] = conditions;
+    const pair = [best(first), best(second)] as const;
+    return pair.some((run) => run?.sweep) ? { dataset, runs: pair } : [];
   });
 }
 

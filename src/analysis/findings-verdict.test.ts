@@ -30,6 +30,17 @@ describe("a family's verdict", () => {
     expect(verdict([1, 1, 1, 1], [0.01, 0.01, 0.01, 0.01], "not detected")).toBe("contradicted");
     expect(verdict([1, 1, 1, 1], [0.01, 1, 1, 1], "not detected")).toBe("undecided");
   });
+
+  it("of an absence is undecided where so few questions were swapped that no p can be 0.05: five, of 16 outcomes each", () => {
+    const judged = (n: number) =>
+      judgeFamily(
+        tests([1, 1, 1, 1], [1, 1, 1, 1]).map((test) => ({ ...test, n })),
+        "not detected",
+        0,
+      );
+    expect([5, 6].map((n) => judged(n).verdict)).toEqual(["undecided", "supported"]);
+    expect(judged(5).reason).toBe("too few questions for chance to be exceeded");
+  });
 });
 
 it("q values are those of the tests that gave a p", () => {

@@ -20,6 +20,9 @@ export type Projection = (typeof projections)[number];
 /** Largest share of false discoveries within a family, and of false coverage among the intervals that it shows. */
 export const ALPHA = 0.05;
 
+/** Swapping n questions both ways gives 2ⁿ⁻¹ different outcomes: with fewer questions than this, no p can be as small as {@link ALPHA}. */
+const FEWEST_SWAPPED = 6;
+
 /** A number of one projection, and what its test says. */
 export interface ProjectionTest {
   readonly projection: Projection;
@@ -55,13 +58,16 @@ export function familyQ(p: readonly (number | null)[]): (number | null)[] {
 /**
  * The verdict of one family. *Supported*: all four projections are significant (q ≤ 0.05) on the claimed side; *contradicted*: all four on
  * the other; anything else, a projection that is missing or has no p included, is *undecided*. For `not detected` it is significance itself
- * that contradicts, and its absence in all four that supports.
+ * that contradicts, and its absence in all four that supports, where there are questions enough for it to be possible.
  */
 export function judgeFamily(tests: readonly ProjectionTest[], claimed: Claimed, nullValue: number): Judged {
   const missing = projections.filter((p) => (tests.find((t) => t.projection === p)?.q ?? null) === null);
+  if (tests.every(({ q, interval }) => q === null && interval === null))
+    return { verdict: "undecided", reason: "too few questions for an interval" };
   if (missing.length > 0) return { verdict: "undecided", reason: `no test of ${list(missing)}` };
   const significant = tests.filter((t) => t.q! <= ALPHA);
   if (claimed === "not detected") {
+    if (tests.some(({ n }) => n < FEWEST_SWAPPED)) return { verdict: "undecided", reason: "too few questions for chance to be exceeded" };
     if (significant.length === 0) return { verdict: "supported", reason: "in no projection" };
     if (significant.length === tests.length) return { verdict: "contradicted", reason: "in all four projections" };
     return { verdict: "undecided", reason: `in ${list(significant.map((t) => t.projection))} only` };

@@ -32,6 +32,8 @@ interface Planted {
   /** Factor of a projection (0 to 3). */
   readonly projection?: (m: number) => number;
   readonly noise?: number;
+  /** A layer's own noise. */
+  readonly layerNoise?: number;
   readonly seed?: string;
   readonly sweep?: readonly SweepRow[];
 }
@@ -57,6 +59,7 @@ function planted({
   layer = (i) => 1 + (i % 2) * 0.3,
   projection = (m) => 1 + m,
   noise = 0.2,
+  layerNoise = 0.02,
   seed = "",
   sweep,
 }: Planted): StudyRun {
@@ -70,7 +73,7 @@ function planted({
     const level = Math.exp(log(n, row) + noise * random.normal());
     for (let m = 0; m < modules.length; m++)
       for (let l = 0; l < LAYERS; l++)
-        values[(row * modules.length + m) * LAYERS + l] = level * layer(l) * projection(m) * Math.exp(0.02 * random.normal());
+        values[(row * modules.length + m) * LAYERS + l] = level * layer(l) * projection(m) * Math.exp(layerNoise * random.normal());
   }
   const attributes: RunAttributes = {
     folder,
@@ -245,6 +248,25 @@ describe("claim (a), controlled by experiment", () => {
     expect(rows[1]!.leftOut).toEqual({ "counts fewer labels than the other condition": 4 });
   });
 
+  it("tells them from rows that the bare answer's run lacks", () => {
+    const [none, ...others] = chains(10, { rows: 10 });
+    const held = heldTo("last", 0, { nLabels: (row) => (row < 4 ? 2 : 3) });
+    const { rows, questions } = deciding(judgementOf([none!, ...others, ...held], "a").controlled, "detailed");
+    expect(questions).toBe(6);
+    expect(rows[1]!.leftOut).toEqual({ "its question is missing in another run": 2, "counts fewer labels than the other condition": 4 });
+  });
+
+  it("says of runs that gave nothing why, and does not advise what has been run", () => {
+    const { controlled } = judgementOf([...chains(10), ...heldTo("last", 0, { nLabels: () => 2 })], "a");
+    const { lines, reason } = part(controlled, "detailed");
+    const last = lines.find(({ how }) => how === "last labels")!.pooled;
+    expect(last.verdict).toBe("not tested");
+    expect(last.reason).toMatch(/no row is left \(12 counts fewer labels than the other condition\)$/);
+    // The regression decides, and extrapolates.
+    expect(reason).toMatch(/^extrapolated/);
+    expect(reason).not.toContain("--labels");
+  });
+
   it("takes one fixed number of labels in both conditions as well", () => {
     const fixed = ["none", "simplified", "detailed"].map((condition) =>
       planted({ data: `one/${condition}`, condition, labels: "first:2", log: () => (condition === "none" ? 1 : 0), nLabels: () => 2 }),
@@ -252,6 +274,23 @@ describe("claim (a), controlled by experiment", () => {
     const { controlled } = judgementOf([...chains(10), ...fixed], "a");
     expect(controlled.verdict).toBe("supported");
     expect(deciding(controlled, "detailed").tests[0]!.value).toBeLessThan(4);
+  });
+
+  it("judges each fixed number of labels on a line of its own, and all must agree", () => {
+    const fixed = (k: number, ratio: number) =>
+      ["none", "simplified", "detailed"].map((condition) =>
+        planted({
+          data: `one/${condition}`,
+          condition,
+          labels: `first:${k}`,
+          log: () => (condition === "none" ? Math.log(ratio) : 0),
+          nLabels: () => k,
+        }),
+      );
+    const judged = (other: number) => part(judgementOf([...chains(10), ...fixed(2, 3), ...fixed(16, other)], "a").controlled, "detailed");
+    const lines = judged(3).lines.filter(({ decides }) => decides);
+    expect(lines.map(({ how }) => how)).toEqual(["first 2 labels", "first 16 labels"]);
+    expect([judged(3).verdict, judged(1 / 3).verdict]).toEqual(["supported", "undecided"]);
   });
 
   it("does not take a rule held to another condition's labels", () => {
@@ -273,6 +312,55 @@ describe("claim (a), controlled by experiment", () => {
     expect(first.slopes[0]!.mean.value).toBeCloseTo(-0.5, 9);
     expect(first.slopes[0]!.summed.value).toBeCloseTo(0.5, 9);
     expect(first.gaps.map(({ k }) => k)).toEqual([4]);
+  });
+
+  it("gives slopes of both conditions where both are swept, and gaps with the data sets that they rest on", () => {
+    const swept = (condition: string, n: number, unit: number, rows: number, dataset: string) =>
+      planted({
+        data: `${dataset}/${condition}`,
+        dataset,
+        condition,
+        labels: "sweep",
+        rows,
+        log: () => 0,
+        nLabels: () => n,
+        sweep: sweepOf(rows, n, unit, dataset),
+      });
+    const runs = [
+      ...chains(10, { nLabels: () => 4 }),
+      ...[
+        ["one", 2],
+        ["two", 2],
+        ["three", 1],
+      ].flatMap(([dataset, rows]) => [
+        swept("none", 4, 6, rows as number, dataset as string),
+        swept("detailed", 16, 3, rows as number, dataset as string),
+      ]),
+    ];
+    const { sweeps } = judgementOf(runs, "a");
+    const first = sweeps.filter(({ labels }) => labels === "first");
+    expect(first.map(({ text, condition }) => [text, condition])).toEqual([
+      ["none against detailed", "detailed"],
+      ["none", "none"],
+      // The simplified chains are not swept: they have a gap where they have as many labels, and no slope.
+      ["none against simplified", "simplified"],
+    ]);
+    const [both, none] = first;
+    expect(both!.gaps.map(({ k, datasets }) => [k, datasets])).toEqual([1, 2, 4].map((k) => [k, ["cot/one", "cot/two"]]));
+    for (const { ratios } of both!.gaps) expect(ratios[1]!.ratio.value).toBeCloseTo(2, 12);
+    for (const { slopes } of [both!, none!]) expect([slopes[2]!.mean.value.toFixed(9), slopes[2]!.mean.n]).toEqual(["-0.500000000", 4]);
+  });
+
+  it("is judged by the projections that could be measured where a sweep lacks one", () => {
+    const sweep = sweepOf(12, 16, 9).map((row) => ({
+      ...row,
+      steps: row.steps.map((step) => ({ ...step, nuclearNorm: { "self_attn.q_proj": step.nuclearNorm["self_attn.q_proj"]! } })),
+    }));
+    const swept = planted({ data: "one/detailed", condition: "detailed", labels: "sweep", log: () => 0, nLabels: () => 16, sweep });
+    const { sweeps, controlled } = judgementOf([...chains(10, { nLabels: () => 4 }), swept], "a");
+    expect(sweeps[0]!.gaps[0]!.ratios.map(({ projection }) => projection)).toEqual(["q"]);
+    expect(sweeps[0]!.slopes.map(({ projection }) => projection)).toEqual(["q"]);
+    expect(part(controlled, "detailed").reason).toContain("no test of K, V and O");
   });
 
   it("shows sweeps beside runs, which decide", () => {
@@ -315,6 +403,26 @@ describe("claim (a), controlled by regression", () => {
     expect(deciding(direct, "detailed").tests[1]!.value).toBeCloseTo(Math.exp(0.5), 0);
     const only = judgementOf(overlapping(0), "a");
     expect([only.published.verdict, only.controlled.verdict]).toEqual(["supported", "undecided"]);
+  });
+
+  it("leaves out rows without a logarithm, and counts them", () => {
+    const overlap = chains(2, { nLabels: (row) => 10 + ((row * 7) % 12) });
+    const [none, ...others] = overlap;
+    const rows = none!.table.rows.map((row, i) => (i === 3 ? { ...row, loss: 0 } : row));
+    const { controlled } = judgementOf([{ ...none!, table: { ...none!.table, rows } }, ...others], "a");
+    const beside = part(controlled, "detailed").lines.find(({ how }) => how.includes("log loss"))!.pooled;
+    expect(beside.rows[0]).toEqual({
+      condition: "none",
+      used: 11,
+      leftOut: { "no logarithm (a norm, a loss or a number of labels of 0)": 1 },
+    });
+    expect(beside.rows[1]).toMatchObject({ condition: "detailed", used: 12 });
+    expect([beside.questions, beside.tests.length]).toEqual([11, 4]);
+  });
+
+  it("says that there are too few rows for it, where there are", () => {
+    const { controlled } = judgementOf(chains(2, { rows: 2, nLabels: (row) => 10 + row }), "a");
+    expect(part(controlled, "detailed").reason).toContain("Too few rows for a regression: 4 for 3 coefficients");
   });
 
   it("stands beside an experiment, which decides", () => {
@@ -406,6 +514,17 @@ describe("claim (d)", () => {
     expect(judgementOf(twins(2, 2), "d").published.verdict).toBe("undecided");
   });
 
+  it("detects a difference whichever of the twins has the larger norms", () => {
+    const runs = twins(1, 1).map((run) =>
+      run.attributes.data.condition === "detailed" && run.attributes.data.irrelevant
+        ? planted({ data: "one/detailed/irrelevant", condition: "detailed", irrelevant: true, rows: 20, noise: 0.1, log: () => -0.5 })
+        : run,
+    );
+    const { published } = judgementOf(runs, "d");
+    expect(part(published, "detailed").verdict).toBe("supported");
+    for (const { value, nullQuantile95 } of deciding(published, "detailed").tests) expect(value).toBeGreaterThan(nullQuantile95!);
+  });
+
   it("leaves out questions whose twins have the same response", () => {
     const collide = { output: (row: number) => (row < 8 ? `same ${row}` : `own ${row}`) };
     const runs = twins(1, 2).map((run) => {
@@ -456,6 +575,32 @@ describe("claim (e)", () => {
     ),
   ];
 
+  /** Longer responses at equally many labels, with slopes of their own per log of the whole length. */
+  const held = (wiki: number, cot: number) => [
+    ...["popular-500", "popular-1000"].map((condition, i) =>
+      planted({
+        data: `wiki/${condition}`,
+        condition,
+        task: "wiki",
+        dataset: "wiki",
+        labels: "last:@wiki/popular-100",
+        nLabels: (row) => 100 + row,
+        log: (n, row) => -0.1 * Math.log(n) + wiki * Math.log(([450, 900][i]! + row) / n),
+        noise: 0.02,
+      }),
+    ),
+    ...["simplified", "detailed"].map((condition, i) =>
+      planted({
+        data: `one/${condition}`,
+        condition,
+        labels: "last:@one/none",
+        nLabels: (row) => 3 + row,
+        log: (n, row) => -0.4 * Math.log(n) + cot * Math.log(([40, 400][i]! + row) / n),
+        noise: 0.02,
+      }),
+    ),
+  ];
+
   it("is supported where knowledge's slope is flatter by more than the margin", () => {
     const { published } = judgementOf(slopes(-0.1, -0.4), "e");
     expect(published.verdict).toBe("supported");
@@ -476,34 +621,18 @@ describe("claim (e)", () => {
   });
 
   it("under control takes the norm at equally many labels, and the length of the whole response", () => {
-    const held = [
-      ...["popular-500", "popular-1000"].map((condition) =>
-        planted({
-          data: `wiki/${condition}`,
-          condition,
-          task: "wiki",
-          dataset: "wiki",
-          labels: "last:@wiki/popular-100",
-          nLabels: (row) => 100 + row,
-          log: (n) => -0.1 * Math.log(n),
-          noise: 0.02,
-        }),
-      ),
-      ...["simplified", "detailed"].map((condition) =>
-        planted({
-          data: `one/${condition}`,
-          condition,
-          labels: "last:@one/none",
-          nLabels: (row) => 3 + row,
-          log: (n) => -0.4 * Math.log(n),
-          noise: 0.02,
-        }),
-      ),
-    ];
-    const { published, controlled } = judgementOf([...slopes(-0.1, -0.4), ...held], "e");
-    // Nothing but the number of labels acts: without it neither kind of response falls with its length.
-    expect([published.verdict, controlled.verdict]).toEqual(["supported", "contradicted"]);
+    const { published, controlled } = judgementOf([...slopes(-0.1, -0.4), ...held(0, 0)], "e");
+    // Nothing but the number of labels acts: without it neither kind of response falls with its length, and no slope of chains is left to differ from.
+    expect([published.verdict, controlled.verdict]).toEqual(["supported", "undecided"]);
+    expect(part(controlled, "slopes").reason).toBe("with equally many labels chains have no slope to compare with");
     expect(deciding(controlled, "slopes").tests[0]!.value).toBeCloseTo(0, 1);
+    const fall = part(controlled, "slopes").lines.find(({ how }) => how === "last labels: fall of chains")!;
+    expect([fall.decides, fall.pooled.verdict]).toEqual([false, "contradicted"]);
+  });
+
+  it("under control compares with chains whose norm falls with their length", () => {
+    const controlled = (wiki: number) => judgementOf([...slopes(-0.1, -0.4), ...held(wiki, -0.4)], "e").controlled.verdict;
+    expect([controlled(0), controlled(-0.4)]).toEqual(["supported", "contradicted"]);
   });
 });
 
@@ -527,6 +656,23 @@ describe("claims (f) and (g), of rows that share no questions", () => {
     const { published, controlled } = judgementOf(knowledge(0.7), "f");
     expect([published.verdict, controlled.verdict]).toEqual(["supported", "supported"]);
     expect(deciding(published, "popularity").questions).toBe(30);
+  });
+
+  it("(f) stays unpaired where positions and texts happen to agree", () => {
+    const { published } = judgementOf(
+      knowledge(0.7, () => ({ instruction: (row) => `what is ${row}?`, rows: 20 })),
+      "f",
+    );
+    const unequal = judgementOf(
+      knowledge(0.7, (condition) => ({ instruction: (row) => `what is ${row}?`, rows: condition === "unpopular" ? 20 : 8 })),
+      "f",
+    );
+    expect(published.verdict).toBe("supported");
+    // All rows of both, none without a partner.
+    expect(deciding(unequal.published, "popularity").rows.map(({ used, leftOut }) => [used, leftOut])).toEqual([
+      [20, {}],
+      [8, {}],
+    ]);
   });
 
   it("(f) that is nothing but length is undecided under control", () => {
@@ -628,15 +774,109 @@ describe("in 200 studies without any effect", () => {
   });
 });
 
+/** Levels and layers of norms as real ones vary: 0.3 and 0.15 on the log. */
+const realistic = { noise: 0.3, layerNoise: 0.15 };
+
+describe("with one, two or three questions", () => {
+  const study = (rows: number) => {
+    const models = (["base", "instruct"] as const).flatMap((kind) => {
+      const more = { model: kind, kind, family: "f", mode: kind, rows, ...realistic };
+      return [
+        ...chains(10, more),
+        ...heldTo("last", 1, more),
+        ...["none", "detailed"].map((condition) =>
+          planted({ data: `one/${condition}/irrelevant`, condition, irrelevant: true, log: () => 1, ...more }),
+        ),
+      ];
+    });
+    return findings(models, { study: "few", seed: 1, resamples: 200 });
+  };
+  it.each([1, 2, 3])("%i: findings hold finite numbers, survive JSON, and give a reason for each line that decides", (rows) => {
+    const result = study(rows);
+    expect(JSON.parse(JSON.stringify(result))).toEqual(result);
+    const families = result.claims
+      .flatMap(({ judgements }) => judgements.flatMap(({ published, controlled }) => [...published.parts, ...controlled.parts]))
+      .flatMap(({ lines }) => lines.filter(({ decides }) => decides).flatMap(({ pooled, byDataset }) => [pooled, ...byDataset]));
+    expect(families.length).toBeGreaterThan(20);
+    for (const { tests, reason, approximate } of families) {
+      expect(reason).not.toBe("");
+      for (const { value, interval } of tests)
+        for (const x of [value, interval?.low ?? 0, interval?.high ?? 0]) expect(Number.isFinite(x)).toBe(true);
+      if (tests.length > 0) expect(approximate).toBe(true);
+    }
+    if (rows === 1) expect(new Set(families.map(({ verdict }) => verdict))).not.toContain("supported");
+    const [a] = result.claims;
+    expect(part(a!.judgements[0]!.published, "detailed").reason).toBe(
+      rows === 1 ? "a single question" : "too few questions for an interval",
+    );
+  });
+});
+
+describe("in 200 studies without any effect, of ten questions or two each of six data sets, with realistic noise", () => {
+  /** Shares of part verdicts over the studies. */
+  const verdicts = (claim: string, id: string, rows: number, sets: number): Record<string, number> => {
+    const counts: Record<string, number> = {};
+    for (let study = 0; study < 200; study++) {
+      const runs = Array.from({ length: sets }, (_, set) => `set${set}`).flatMap((dataset) =>
+        (claim === "c" ? (["base", "instruct"] as const) : (["base"] as const)).flatMap((kind) =>
+          ["none", "detailed"].flatMap((condition) =>
+            (claim === "d" ? [false, true] : [false]).map((irrelevant) =>
+              planted({
+                data: `${dataset}/${condition}${irrelevant ? "/irrelevant" : ""}`,
+                dataset,
+                condition,
+                ...(irrelevant && { irrelevant }),
+                model: kind,
+                kind,
+                family: "f",
+                mode: kind,
+                rows,
+                seed: `${study}`,
+                log: () => 0,
+                ...realistic,
+              }),
+            ),
+          ),
+        ),
+      );
+      const [judgement] = findings(runs, { study: "null", seed: study, resamples: 200, claims: [claim] }).claims[0]!.judgements;
+      const { verdict } = part(judgement!.published, id);
+      counts[verdict] = (counts[verdict] ?? 0) + 1;
+    }
+    return counts;
+  };
+  // A two-sided test at 5 % supports in 2.5 %, 5 of 200, if the four projections were one; 12 is three standard errors more.
+  it.each([
+    ["b", "detailed"],
+    ["c", "mad"],
+    ["c", "norm"],
+    ["d", "difference"],
+  ])("(%s), %s is rarely supported or contradicted", (claim, id) => {
+    for (const [rows, sets] of [
+      [10, 1],
+      [2, 6],
+    ] as const) {
+      const { supported = 0, contradicted = 0 } = verdicts(claim, id, rows, sets);
+      expect(supported).toBeLessThanOrEqual(12);
+      expect(contradicted).toBeLessThanOrEqual(12);
+    }
+  });
+
+  it("(d) finds no RD above chance where there is none, but for 5 %: 10 of 200, at most 19", () => {
+    const { supported = 0 } = verdicts("d", "detailed", 10, 1);
+    expect(supported).toBeLessThanOrEqual(19);
+  });
+});
+
 /** A sweep of 1, 2, 4 … n labels whose norms are unit · k^−0.5, the same in each layer. */
-function sweepOf(rows: number, n: number, unit: number): SweepRow[] {
+function sweepOf(rows: number, n: number, unit: number, dataset = "one"): SweepRow[] {
   return Array.from({ length: rows }, (_, row) => ({
     row,
-    instruction: `one: question ${row}`,
+    instruction: `${dataset}: question ${row}`,
     output: `swept ${row}`,
     nTokens: n + 10,
     nLabels: n,
-    steps: [1, 2, 4, 8, n].flatMap((k) =>
+    steps: [...[1, 2, 4, 8].filter((k) => k < n), n].flatMap((k) =>
       (k === n ? (["first"] as const) : (["first", "random"] as const)).map((labels) => ({
         labels,
         k,

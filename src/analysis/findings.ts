@@ -1,11 +1,11 @@
 import { LayergradError } from "../errors.ts";
 import type { Estimate, Resampling } from "./bootstrap.ts";
-import { type Claim, type Condition, claims, type Part, type Variant } from "./findings-claims.ts";
+import { type Claim, type Condition, type Control, claims, type Part, type Variant } from "./findings-claims.ts";
 import { addCounts, type Measure, type Measured, type Stratum } from "./findings-measures.ts";
 import {
   canonicalRuns,
   dataNames,
-  experiments,
+  experimentsOf,
   type Labels,
   modelsOf,
   pairsOf,
@@ -27,7 +27,7 @@ import {
 } from "./findings-verdict.ts";
 import { fcrLevel } from "./multiplicity.ts";
 import { type LeftOut, pairRows } from "./pairing.ts";
-import { gapsAtSharedK, type SweepLabels, withinRowSlope } from "./sweep.ts";
+import { gapsAtSharedK, type SweepLabels, type SweepRow, withinRowSlope } from "./sweep.ts";
 
 export type { StudyRun } from "./findings-runs.ts";
 
@@ -73,12 +73,19 @@ export interface View extends Judged {
 
 /** How norms fall within a row as its loss counts more labels, and the gap between conditions at equally many. */
 export interface SweepFinding {
+  /** The comparison; or, of slopes alone, the condition. */
   readonly text: string;
+  /** The condition whose rows the slopes are of. */
+  readonly condition: string;
   readonly labels: SweepLabels;
   /** By projection: slope of log norm per log k, of the mean loss (of the summed loss it is 1 more). */
   readonly slopes: readonly { readonly projection: string; readonly mean: Estimate; readonly summed: Estimate }[];
   /** By k: the ratio of the conditions' mean norms where both losses count k labels, the same for mean and summed loss. */
-  readonly gaps: readonly { readonly k: number; readonly ratios: readonly { readonly projection: string; readonly ratio: Estimate }[] }[];
+  readonly gaps: readonly {
+    readonly k: number;
+    readonly datasets: readonly string[];
+    readonly ratios: readonly { readonly projection: string; readonly ratio: Estimate }[];
+  }[];
 }
 
 /** A claim judged for one model in one mode (or one pair of models), twice. */
@@ -178,9 +185,13 @@ function judge(of: Case): Judgement {
       of,
       parts.map((part) => controlled(of, part)),
     ),
-    sweeps: parts.flatMap((part) => sweepFindings(of, part)),
+    sweeps: parts.flatMap((part) => sweepFindings(of, part)).filter(isFirst),
   };
 }
+
+/** Whether a sweep's finding is the first of its text: parts share conditions. */
+const isFirst = (finding: SweepFinding, i: number, all: readonly SweepFinding[]): boolean =>
+  all.findIndex(({ text, labels }) => text === finding.text && labels === finding.labels) === i;
 
 function toView({ claim }: Case, parts: readonly PartView[]): View {
   const judged = parts.map((part, i) => ({ ...part, name: part.text, irrefutable: claim.parts[i]!.claimed === "detected" }));
@@ -206,7 +217,7 @@ function controlled(of: Case, part: Part): PartView {
   if (groups.some((strata) => strata.length === 0))
     return { part: id, text, verdict: "not tested", reason: howToTest(of, part, groups), lines: [] };
   const { experiment, variants = [] } = control;
-  const byExperiment = experiment === undefined ? [] : experimentLines(of, part, experiment === "decides");
+  const byExperiment = experiment === undefined ? [] : experimentLines(of, part, control);
   const decided = byExperiment.some(({ decides, pooled }) => decides && pooled.verdict !== "not tested");
   const others = variants.map((variant) =>
     lineOf(of, part, variant.role === "fallback" ? { ...variant, role: decided ? "beside" : "decides" } : variant, "all"),
@@ -214,7 +225,7 @@ function controlled(of: Case, part: Part): PartView {
   const lines = [...byExperiment, ...others];
   const judged = judgeLines(lines.filter(({ decides }) => decides));
   const advice =
-    experiment === "decides" && !decided && (judged.verdict === "undecided" || judged.verdict === "not tested")
+    experiment === "decides" && byExperiment.length === 0 && (judged.verdict === "undecided" || judged.verdict === "not tested")
       ? `; an experiment would tell: run ${howToControl(of, part, groups)}`
       : "";
   return {
@@ -222,7 +233,8 @@ function controlled(of: Case, part: Part): PartView {
     text,
     verdict: judged.verdict,
     reason: `${judged.reason}${advice}`,
-    lines: lines.filter(({ pooled }) => pooled.tests.length > 0),
+    // Runs that were made and gave nothing are told of; a regression that could not be done is not.
+    lines: lines.filter((line) => line.pooled.tests.length > 0 || byExperiment.includes(line)),
   };
 }
 
@@ -233,13 +245,25 @@ function judgeLines(lines: readonly Line[]): Judged {
   return { verdict: "not tested", reason: lines[0]?.pooled.reason ?? "no run holds the number of labels fixed" };
 }
 
-function experimentLines(of: Case, part: Part, decides: boolean): Line[] {
-  const lines = experiments.flatMap(({ how, labels }) => {
+function experimentLines(of: Case, part: Part, { experiment, requires }: Control): Line[] {
+  const role = experiment === "decides" ? "decides" : "beside";
+  const lines = experimentsOf(of.study.runs).flatMap(({ how, labels }) => {
     if (part.groups.some((conditions) => strataOf(of.study.runs, of.subject, conditions, labels).length === 0)) return [];
-    return { labels, line: lineOf(of, part, { how, measure: part.measure, role: decides ? "decides" : "beside" }, labels) };
+    const line = lineOf(of, part, { how, measure: part.measure, role }, labels);
+    if (requires === undefined || line.pooled.tests.length === 0) return { labels, lines: [line] };
+    const required = lineOf(of, part, { how: `${how}: ${requires.how}`, measure: requires.measure, role: "beside" }, labels);
+    return { labels, lines: [required.pooled.verdict === "supported" ? line : saysNothing(line, requires.otherwise), required] };
   });
-  const byRuns = lines.some(({ labels, line }) => "rule" in labels && line.pooled.verdict !== "not tested");
-  return lines.map(({ labels, line }) => ({ ...line, decides: line.decides && !("sweep" in labels && byRuns) }));
+  const byRuns = lines.some(({ labels, lines: [line] }) => "rule" in labels && line!.pooled.verdict !== "not tested");
+  return lines.flatMap(({ labels, lines: ofExperiment }) =>
+    ofExperiment.map((line) => ({ ...line, decides: line.decides && !("sweep" in labels && byRuns) })),
+  );
+}
+
+/** The line undecided for a reason, with each data set's. */
+function saysNothing(line: Line, reason: string): Line {
+  const undecided = (family: Family): Family => (family.tests.length === 0 ? family : { ...family, verdict: "undecided", reason });
+  return { ...line, pooled: undecided(line.pooled), byDataset: line.byDataset.map(undecided) };
 }
 
 /** Measures a part in one way, pooled and for each data set. */
@@ -391,7 +415,7 @@ function howToControl({ study, subject }: Case, part: Part, groups: readonly (re
   const runs = part.groups.flatMap((conditions, g) => {
     const names = dataNames(study.runs, subject, conditions);
     const [first, second] = groups[g]![0]!.tables;
-    if (!pairRows(first!, second!).paired) return `${list(names)} with --labels first:K, K a number`;
+    if (part.unpaired || !pairRows(first!, second!).paired) return `${list(names)} with --labels first:K, K a number`;
     return conditions.flatMap(({ labelsLike }, c) =>
       labelsLike === undefined ? [] : `${names[c]} with --labels last:@${names[labelsLike]} (and first:, random:)`,
     );
@@ -399,28 +423,39 @@ function howToControl({ study, subject }: Case, part: Part, groups: readonly (re
   return [...new Set(runs)].join(", ");
 }
 
-/** Within-row slopes and gaps, of parts that an experiment on labels controls and whose second condition has been swept. */
+/** Within-row slopes and gaps, of parts that an experiment on labels controls and of whose conditions one at least has been swept. */
 function sweepFindings({ study, claim, subject }: Case, part: Part): SweepFinding[] {
   if (claim.of !== "models" || part.groups.length > 1 || part.control?.experiment !== "decides") return [];
-  const [other, swept] = part.groups[0] as readonly [Condition, Condition];
-  const runs = sweptRuns(study.runs, subject, { swept, other });
-  if (runs.length === 0) return [];
-  const pairs = runs.flatMap((run) => (run.other === undefined ? [] : ([[run.other, run.swept]] as const)));
+  const conditions = part.groups[0] as readonly [Condition, Condition];
+  const strata = sweptRuns(study.runs, subject, conditions);
+  const pairs = strata.flatMap(({ dataset, runs: [a, b] }) => (a && b ? { dataset, runs: [a, b] as const } : []));
   return (["first", "random"] as const).flatMap((labels) => {
-    const resampling = { seed: `${study.seed}/sweep/${part.id}/${labels}/${subject.name}`, resamples: study.resamples };
-    const rows = runs.map((run) => run.swept.sweep!);
-    if (!rows.flat().some(({ steps }) => steps.some((step) => step.labels === labels))) return [];
-    return {
-      text: part.text,
-      labels,
-      slopes: projections.flatMap((projection) => {
-        const found = withinRowSlope(rows, labels, moduleOf(projection), resampling);
-        return found === null ? [] : { projection, mean: found.mean, summed: found.summed };
-      }),
-      gaps: gapsAtSharedK(pairs, labels, projections.map(moduleOf), resampling).map(({ k, ratios }) => ({
-        k,
-        ratios: projections.map((projection, i) => ({ projection, ratio: ratios[i]! })),
-      })),
-    };
+    const resampling = (what: string) => ({ seed: `${study.seed}/sweep/${what}/${labels}/${subject.name}`, resamples: study.resamples });
+    const slopes = conditions.map(({ condition }, c) =>
+      slopesOf(
+        strata.flatMap(({ runs }) => (runs[c]?.sweep ? [runs[c].sweep] : [])),
+        labels,
+        resampling(condition),
+      ),
+    );
+    if (slopes.every(({ length }) => length === 0)) return [];
+    const gaps = gapsAtSharedK(pairs, labels, projections.map(moduleOf), resampling(part.id)).map(({ k, datasets, ratios }) => ({
+      k,
+      datasets,
+      ratios: projections.flatMap((projection, i) => (ratios[i] ? { projection, ratio: ratios[i] } : [])),
+    }));
+    const [other, swept] = conditions.map(({ condition }) => condition);
+    return [
+      { text: part.text, condition: swept!, labels, slopes: slopes[1]!, gaps },
+      ...(slopes[0]!.length > 0 ? [{ text: other!, condition: other!, labels, slopes: slopes[0]!, gaps: [] }] : []),
+    ];
+  });
+}
+
+function slopesOf(strata: readonly (readonly SweepRow[])[], labels: SweepLabels, resampling: Resampling): SweepFinding["slopes"] {
+  if (!strata.flat().some(({ steps }) => steps.some((step) => step.labels === labels))) return [];
+  return projections.flatMap((projection) => {
+    const found = withinRowSlope(strata, labels, moduleOf(projection), resampling);
+    return found === null ? [] : { projection, mean: found.mean, summed: found.summed };
   });
 }

@@ -76,13 +76,11 @@ const pairedBy = (tables: readonly RunTable[]): PairedBy =>
 
 /** A key for each row, in order; equal keys in two runs are one question. */
 function keysOf(table: RunTable, by: PairedBy): Map<string, number> {
-  const seen = new Map<string, number>();
   return new Map(
-    table.rows.map(({ row, instruction }, index) => {
-      const occurrence = seen.get(instruction) ?? 0;
-      seen.set(instruction, occurrence + 1);
-      return [`${by === "row and instruction" ? row : occurrence} ${instruction}`, index];
-    }),
+    table.rows.map(({ row, instruction, occurrence = 0 }, index) => [
+      `${by === "row and instruction" ? row : occurrence} ${instruction}`,
+      index,
+    ]),
   );
 }
 

@@ -1,6 +1,6 @@
 import { LayergradError } from "../errors.ts";
 import { DEFAULT_LEVEL, type Estimate, restingOn } from "./bootstrap.ts";
-import { studentQuantile, studentTailBothSides } from "./student-t.ts";
+import { jackknifeVariance, studentInterval } from "./jackknife.ts";
 
 /** Rows to fit; all arrays of one length, all numbers finite. */
 export interface Regression {
@@ -44,7 +44,6 @@ export function regress({ outcome, predictors, question, stratum, level = DEFAUL
       scale,
     );
   });
-  const quantile = clusters.length > 1 ? studentQuantile(level, clusters.length - 1) : Number.NaN;
   return predictors.map((_, k) => {
     const coefficient = (solution: readonly (number | null)[]): number | null => {
       const standard = solution[design.strata + k]!;
@@ -54,13 +53,8 @@ export function regress({ outcome, predictors, question, stratum, level = DEFAUL
     if (value === null) return null;
     const estimate = { value, method: "jackknife-t", level, ...restingOn(clusters.length) } as const;
     const jackknife = without.map(coefficient).filter((x) => x !== null);
-    if (clusters.length < 2 || jackknife.length < clusters.length) return { ...estimate, interval: null, p: null };
-    const error = jackknifeError(jackknife);
-    return {
-      ...estimate,
-      interval: { low: value - quantile * error, high: value + quantile * error },
-      p: error > 0 ? studentTailBothSides(value / error, clusters.length - 1) : null,
-    };
+    if (jackknife.length < clusters.length) return { ...estimate, interval: null, p: null };
+    return { ...estimate, ...studentInterval(value, Math.sqrt(jackknifeVariance(jackknife)), clusters.length - 1, level) };
   });
 }
 
@@ -69,12 +63,6 @@ function checkFinite(name: string, values: ArrayLike<number>, rows: number): voi
   for (let row = 0; row < rows; row++)
     if (!Number.isFinite(values[row]))
       throw new LayergradError("data", `${name} of a regression is ${values[row]} in row ${row}: leave such rows out first.`);
-}
-
-/** √((G − 1)/G · Σ (x − mean)²) of the G leave-one-out values. */
-function jackknifeError(values: readonly number[]): number {
-  const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
-  return Math.sqrt(((values.length - 1) / values.length) * values.reduce((sum, x) => sum + (x - mean) ** 2, 0));
 }
 
 /** A comparison of two conditions that holds covariates fixed by regression. */
@@ -86,7 +74,10 @@ export interface Adjustment extends Omit<Regression, "predictors"> {
 }
 
 export interface Adjusted {
-  /** Coefficient of the condition, on the outcome's (log) scale: its exponential is a ratio. null where the design does not hold it. */
+  /**
+   * Coefficient of the condition, on the outcome's (log) scale: its exponential is a ratio. null where the design does not hold it. `n` is the
+   * number of questions of the condition with fewer.
+   */
   readonly effect: Estimate | null;
   /** Why there is no effect, one sentence; null where there is one. */
   readonly reason: string | null;
@@ -97,6 +88,9 @@ export interface Adjusted {
   /** `support` is at least 0.1. Otherwise the effect is "extrapolated": it rests on the slope's being straight where one condition has no rows. */
   readonly commonSupport: boolean;
 }
+
+/** Fewest residual degrees of freedom, rows less coefficients, at which a fit is more than its own rows. */
+const LEAST_RESIDUAL = 3;
 
 /** {@link Adjusted.support} from which on two conditions share their support. */
 const LEAST_SUPPORT = 0.1;
@@ -115,14 +109,28 @@ export function adjustedEffect({ condition, covariates, ...rest }: Adjustment): 
       throw new LayergradError("data", `An adjusted effect needs rows of both conditions; condition ${arm} has none.`);
   const coefficients = regress({ ...rest, predictors: [...covariates, condition] });
   const effect = coefficients.at(-1)!;
-  const support = commonSupport(condition, covariates[0]!, rowsByKey(rest.stratum ?? rest.question.map(() => 0)));
+  const strata = rowsByKey(rest.stratum ?? rest.question.map(() => 0));
+  const support = commonSupport(condition, covariates[0]!, strata);
+  const fitted = strata.length + coefficients.filter((coefficient) => coefficient !== null).length;
+  const reason = whyNoEffect(effect, rest.question.length, fitted);
+  const questions = (rows: readonly number[], arm: number) =>
+    new Set(rows.filter((row) => condition[row] === arm).map((row) => rest.question[row])).size;
+  const fewest = (rows: readonly number[]) => Math.min(questions(rows, 0), questions(rows, 1));
   return {
-    effect,
-    reason: effect === null ? "The covariates tell the two conditions apart exactly, so no effect beside theirs can be told." : null,
+    effect:
+      effect === null || reason !== null
+        ? null
+        : { ...effect, ...restingOn(fewest([...rest.question.keys()]), Math.min(...strata.map(fewest))) },
+    reason,
     slopes: coefficients.slice(0, -1),
     support,
     commonSupport: support >= LEAST_SUPPORT,
   };
+}
+
+function whyNoEffect(effect: Estimate | null, rows: number, fitted: number): string | null {
+  if (effect === null) return "The covariates tell the two conditions apart exactly, so no effect beside theirs can be told.";
+  return rows - fitted < LEAST_RESIDUAL ? `Too few rows for a regression: ${rows} for ${fitted} coefficients.` : null;
 }
 
 function commonSupport(condition: ArrayLike<number>, covariate: ArrayLike<number>, strata: readonly (readonly number[])[]): number {

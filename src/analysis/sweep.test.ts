@@ -119,25 +119,42 @@ describe("the gap at shared numbers of labels", () => {
     return { table: plain(sweep), sweep };
   };
 
+  const pair = (a: SweptRun, b: SweptRun, dataset = "one") => ({ dataset, runs: [a, b] as const });
+
+  it("leaves out a data set with a single question at k, unless all are such", () => {
+    const strata = [pair(swept(4, 3), swept(16, 2), "one"), pair(swept(8, 9, 1), swept(16, 2, 1), "two")];
+    const gaps = gapsAtSharedK(strata, "first", modules, options);
+    expect(gaps.map(({ k, datasets, ratios }) => [k, datasets, ratios[0]!.n, ratios[0]!.interval === null])).toEqual([
+      [1, ["one"], 6, false],
+      [2, ["one"], 6, false],
+      [4, ["one"], 6, false],
+      [8, ["two"], 1, true],
+    ]);
+    expect(gaps[0]!.ratios[0]!.value).toBeCloseTo(1.5, 12);
+  });
+
+  it("gives the modules that both have, and null for others", () => {
+    const gaps = gapsAtSharedK([pair(swept(4, 3), swept(16, 2))], "first", [modules[0]!, "mlp.up_proj"], options);
+    expect(gaps[0]!.ratios.map((ratio) => ratio !== null)).toEqual([true, false]);
+  });
+
   it("is the ratio of the norms at each, where both are swept", () => {
-    const gaps = gapsAtSharedK([[swept(4, 3), swept(16, 2)]], "first", modules, options);
+    const gaps = gapsAtSharedK([pair(swept(4, 3), swept(16, 2))], "first", modules, options);
     expect(gaps.map(({ k }) => k)).toEqual([1, 2, 4]);
-    for (const { ratios } of gaps) for (const { value, n } of ratios) expect([value.toFixed(12), n]).toEqual([(1.5).toFixed(12), 6]);
+    for (const { ratios } of gaps) for (const ratio of ratios) expect([ratio!.value.toFixed(12), ratio!.n]).toEqual([(1.5).toFixed(12), 6]);
   });
 
   it("takes a run without a sweep at its own number of labels", () => {
     const { table } = swept(4, 3);
-    const gaps = gapsAtSharedK([[{ table }, swept(16, 2)]], "first", modules, options);
+    const gaps = gapsAtSharedK([pair({ table }, swept(16, 2))], "first", modules, options);
     expect(gaps.map(({ k, ratios }) => [k, ratios[0]!.value.toFixed(12)])).toEqual([[4, (1.5).toFixed(12)]]);
   });
 
   it("pools the data sets that have the number", () => {
-    const strata = [
-      [swept(4, 3), swept(16, 2)],
-      [swept(2, 5, 8), swept(16, 2, 8)],
-    ] as const;
+    const strata = [pair(swept(4, 3), swept(16, 2), "one"), pair(swept(2, 5, 8), swept(16, 2, 8), "two")];
     const gaps = gapsAtSharedK(strata, "first", modules, options);
     expect(gaps.map(({ ratios }) => ratios[0]!.n)).toEqual([14, 14, 6]);
+    expect(gaps.map(({ datasets }) => datasets)).toEqual([["one", "two"], ["one", "two"], ["one"]]);
     // At k = 1: (3 · 1.25 + 5 · 1.35) / (2 · 1.25 + 2 · 1.35), rows' units being 1 + i/10.
     expect(gaps[0]!.ratios[0]!.value).toBeCloseTo((3 * 1.25 + 5 * 1.35) / (2 * 1.25 + 2 * 1.35), 12);
   });

@@ -1,4 +1,6 @@
+import { LayergradError } from "../errors.ts";
 import { type Block, type Estimate, meanEstimates, type Resampling, ratioEstimates } from "./bootstrap.ts";
+import { pairRows } from "./pairing.ts";
 import { pooledBlocks } from "./pooling.ts";
 import type { RunTable, TableRow } from "./table.ts";
 
@@ -108,7 +110,7 @@ export function rowSlope(row: SweepRow, labels: SweepLabels, module: string): nu
 export interface SlopeEstimate {
   readonly mean: Estimate;
   readonly summed: Estimate;
-  /** Rows without a slope. */
+  /** Rows without a slope, and those of a data set with a single one, which has no variation to estimate (unless all are such). */
   readonly leftOut: number;
 }
 
@@ -125,7 +127,10 @@ export function withinRowSlope(
   module: string,
   options: Resampling,
 ): SlopeEstimate | null {
-  const slopes = strata.map((rows) => rows.flatMap((row) => rowSlope(row, labels, module) ?? [])).filter((values) => values.length > 0);
+  const slopes = withoutSingles(
+    strata.map((rows) => rows.flatMap((row) => rowSlope(row, labels, module) ?? [])),
+    ({ length }) => length,
+  );
   if (slopes.length === 0) return null;
   const blocks: Block[] = slopes.map((values) => ({
     n: values.length,
@@ -139,6 +144,12 @@ export function withinRowSlope(
     summed: { ...mean, value: mean.value + 1, interval: interval && { low: interval.low + 1, high: interval.high + 1 } },
     leftOut,
   };
+}
+
+/** Those with two questions or more; where there are none, those with one. */
+function withoutSingles<T>(strata: readonly T[], questions: (stratum: T) => number): T[] {
+  const several = strata.filter((stratum) => questions(stratum) > 1);
+  return several.length > 0 ? several : strata.filter((stratum) => questions(stratum) > 0);
 }
 
 /** One run of a condition: its table with all labels and, where it was swept, its sweep. */
@@ -178,41 +189,70 @@ export function pickRows(table: RunTable, indices: readonly number[]): RunTable 
 /** The ratio of two conditions' norms where both losses count k labels. */
 export interface SharedGap {
   readonly k: number;
-  /** By module. */
-  readonly ratios: readonly Estimate[];
+  /** Data sets that it rests on. */
+  readonly datasets: readonly string[];
+  /** By module; null where the data give none. */
+  readonly ratios: readonly (Estimate | null)[];
+}
+
+/** A data set's runs of two conditions. */
+export interface SweptPair {
+  readonly dataset: string;
+  readonly runs: readonly [SweptRun, SweptRun];
 }
 
 /**
  * The gap between two conditions at each k that rows of both have: the ratio a / b of their arithmetic mean nuclear norms (mean over layers),
- * paired by question where they share questions, pooled with equal weights over the data sets that have k, with bootstrap-t intervals. It is the same for the mean loss
- * and the summed one, as both sides are then k times as large.
+ * paired by question where they share questions, pooled with equal weights over the data sets that have k,
+ * with bootstrap-t intervals. It is the same for the mean loss and the summed one, as both sides are then k times as large. A data set with a single
+ * question at k is left out, as it has no variation to estimate, unless all are such.
  *
  * @param strata - Of each data set, the two conditions' runs. One of them may lack a sweep: its rows then count at their own number of labels.
  * @returns By k, ascending, those with a question at least.
  */
 export function gapsAtSharedK(
-  strata: readonly (readonly [SweptRun, SweptRun])[],
+  strata: readonly SweptPair[],
   labels: SweepLabels,
   modules: readonly string[],
   options: Resampling,
 ): SharedGap[] {
   const counts = ({ table, sweep }: SweptRun): number[] =>
     sweep?.flatMap((row) => row.steps.map((step) => step.k)) ?? table.rows.flatMap((row) => row.nLabels ?? []);
-  const shared = strata.flatMap(([a, b]) => {
+  const shared = strata.flatMap(({ runs: [a, b] }) => {
     const ofB = new Set(counts(b));
     return counts(a).filter((k) => ofB.has(k));
   });
   return [...new Set(shared)]
     .toSorted((a, b) => a - b)
     .flatMap((k) => {
-      const atK = strata
-        .map((runs) => runs.map((run) => atLabels(run, labels, k)) as [RunTable, RunTable])
-        .filter((tables) => tables.every(({ rows }) => rows.length > 0));
-      if (atK.length === 0) return [];
-      const ratios = modules.map((module) => {
-        const { blocks } = pooledBlocks(atK, { statistic: "nuclearNorm", module, columns: "mean" });
-        return ratioEstimates(blocks, 0, 1, options)[0]!;
+      const tablesAt = strata.map(({ dataset, runs: [a, b] }) => ({
+        dataset,
+        tables: [atLabels(a, labels, k), atLabels(b, labels, k)] as const,
+      }));
+      const atK = withoutSingles(tablesAt, ({ tables: [a, b] }) => {
+        const { paired, pairs } = pairRows(a, b);
+        return paired ? pairs.length : Math.min(a.rows.length, b.rows.length);
       });
-      return [{ k, ratios }];
+      if (atK.length === 0) return [];
+      const ratios = modules.map((module) =>
+        ratioAt(
+          atK.map(({ tables }) => tables),
+          module,
+          options,
+        ),
+      );
+      return ratios.every((ratio) => ratio === null) ? [] : { k, datasets: atK.map(({ dataset }) => dataset), ratios };
     });
+}
+
+/** The pooled ratio of one module; null where a run has not the module, or no norm of it that is not 0. */
+function ratioAt(strata: readonly (readonly RunTable[])[], module: string, options: Resampling): Estimate | null {
+  try {
+    const { blocks } = pooledBlocks(strata, { statistic: "nuclearNorm", module, columns: "mean" });
+    const ratio = ratioEstimates(blocks, 0, 1, options)[0]!;
+    return ratio.value > 0 && ratio.value < Number.POSITIVE_INFINITY ? ratio : null;
+  } catch (error) {
+    if (error instanceof LayergradError && error.kind === "data") return null;
+    throw error;
+  }
 }

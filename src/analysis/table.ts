@@ -19,6 +19,8 @@ export interface TableRow {
   /** Position in the data file, from zero; null where the file does not say (the authors' files). */
   readonly row: number | null;
   readonly instruction: string;
+  /** Rows of the run with the same instruction that come before this one, those that are left out included; none where it is not said. */
+  readonly occurrence?: number;
   readonly output: string;
   /** Mean cross-entropy over the row's labels, nats. */
   readonly loss: number;

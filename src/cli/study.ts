@@ -59,11 +59,21 @@ export const studyCommand = (): Command =>
       else if (failure) process.exitCode = exitStatus[failure.kind];
       // What was measured is on the disk and reported by now, whatever becomes of this.
       if (!summary.interrupted && summary.finished.length > 0) {
-        const findings = await judgeStudy(spec.out, { seed: FINDINGS_SEED });
-        if (!flags.json) process.stdout.write(`${describeFindings(findings, spec.out)}\n`);
+        const findings = await findingsOf(spec.out);
+        if (!flags.json) process.stdout.write(`${typeof findings === "string" ? findings : describeFindings(findings, spec.out)}\n`);
       }
     })
     .addCommand(initCommand());
+
+/** The study's findings, or a line that says why there are none, such as records of other matrices than the attention's: no failure of the runs. */
+async function findingsOf(folder: string): Promise<StudyFindings | string> {
+  try {
+    return await judgeStudy(folder, { seed: FINDINGS_SEED });
+  } catch (error) {
+    if (error instanceof LayergradError && error.kind === "data") return `\nno findings: ${error.message}`;
+    throw error;
+  }
+}
 
 async function runAll(spec: StudySpec, only: string | undefined, quiet: boolean): Promise<StudySummary> {
   const watcher = watchStudy(quiet);

@@ -3,15 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fixtures } from "../../test/fixtures.ts";
-import {
-  curveOf,
-  meanAbsoluteDifference,
-  relativeDifference,
-  relativeDifferences,
-  relativeMad,
-  segmentMads,
-  topLayers,
-} from "../analysis/curves.ts";
+import { compareRuns, describeRun } from "../analysis/compare.ts";
 import { type RunTable, type StatisticName, statistics } from "../analysis/table.ts";
 import { effectiveRank, stableRank } from "../spectra/statistics.ts";
 import { readTable } from "./table-reader.ts";
@@ -51,13 +43,27 @@ const record = (norms: readonly number[], more: object = {}) => ({
   ...Object.fromEntries(norms.map((norm, layer) => [key(layer), matrix(norm)])),
   ...more,
 });
-const curve = (table: RunTable, statistic: StatisticName, module = "self_attn.q_proj") => curveOf(table, statistic, module).values;
+/** A run's mean curve of one module, and the rows on which it rests. */
+function describeCurve(table: RunTable, statistic: StatisticName, module = "self_attn.q_proj") {
+  const { rows, curve } = describeRun(table, { statistics: [statistic], modules: [module], resamples: 100 }).modules[0]!;
+  return { values: curve.map(({ value }) => value), rows };
+}
+const curve = (table: RunTable, statistic: StatisticName, module?: string) => describeCurve(table, statistic, module).values;
 
 describe("a run's table", () => {
   it("holds each row's numbers and ratios: σ₁/Σσ, Σσ/loss, (‖G‖_F/σ₁)²", async () => {
     const table = await readTable(write([record([4, 8]), record([16, 2], { loss: 0.5 })]), { name: "mine" });
     expect(table).toMatchObject({ name: "mine", layers: 2, modules: ["self_attn.q_proj"], leftOut: {} });
-    expect(table.rows[0]).toEqual({ row: null, instruction: "question", output: "answer", loss: 2, nTokens: null, nLabels: null });
+    expect(table.rows[0]).toEqual({
+      row: null,
+      instruction: "question",
+      occurrence: 0,
+      output: "answer",
+      loss: 2,
+      nTokens: null,
+      nLabels: null,
+    });
+    expect(table.rows[1]!.occurrence).toBe(1);
     expect(table.values).toEqual({
       nuclearNorm: Float64Array.of(4, 8, 16, 2),
       sigmaMax: Float64Array.of(2, 4, 8, 1),
@@ -132,6 +138,39 @@ describe("a run's table", () => {
   });
 });
 
+describe("a question that is asked twice", () => {
+  const twice = (losses: readonly [number, number]) =>
+    losses.map((loss, i) => record([3 + i, 5 + i], { instruction: "again", output: `answer ${i}`, loss }));
+  const other = record([7, 2], { instruction: "once" });
+
+  it("is counted over the rows that are left out too, so that files without positions pair its right occurrences", async () => {
+    const [whole, gap] = [await readTable(write([...twice([2, 2]), other])), await readTable(write([...twice([Number.NaN, 2]), other]))];
+    expect(gap.rows.map(({ output, occurrence }) => [output, occurrence])).toEqual([
+      ["answer 1", 1],
+      ["answer", 0],
+    ]);
+    const { a, b, modules } = compareRuns(whole, gap, { resamples: 200 });
+    expect(modules[0]!.ratio.value).toBe(1);
+    expect([a.rows.used, b.rows.used]).toEqual([2, 2]);
+  });
+
+  it("is counted by position in a run of ours, over skipped rows as well, whatever the order of lines", async () => {
+    const run = join(folder, `ours-${++count}`);
+    mkdirSync(run);
+    const lines = [3, 1].map((row) => record([row, 1], { row, instruction: "again" }));
+    writeFileSync(join(run, "records.jsonl"), lines.map((line) => `${toJson(line)}\n`).join(""));
+    writeFileSync(
+      join(run, "skipped.jsonl"),
+      `${JSON.stringify({ row: 0, instruction: "again", output: "", reason: "empty response" })}\n`,
+    );
+    const { rows } = await readTable(run);
+    expect(rows.map(({ row, occurrence }) => [row, occurrence])).toEqual([
+      [1, 1],
+      [3, 2],
+    ]);
+  });
+});
+
 describe("a run of ours with skipped rows", () => {
   const skipped = [
     { row: 1, instruction: "long", output: "cut away", reason: "response truncated away", n_tokens: 1024, label_start: 1030 },
@@ -167,7 +206,10 @@ describe("a run of ours with skipped rows", () => {
     expect(table.values).toEqual(theirs.values);
     expect(curve(table, "nuclearNorm")).toEqual([4, 4]);
     expect(curve(table, "sigmaOneRatio")).toEqual([1 / 3, 1 / 3]);
-    expect(curveOf(table, "lossScaledNorm", "self_attn.q_proj")).toEqual({ values: [3, 3], n: 2, leftOut: 1 });
+    expect(describeCurve(table, "lossScaledNorm")).toEqual({
+      values: [3, 3],
+      rows: { used: 2, leftOut: { "non-finite loss": 1, "0/0 in a layer": 1 } },
+    });
   });
 });
 
@@ -197,6 +239,9 @@ function agree(actual: number | null, expected: number | null): void {
   else expect(Math.abs(actual / expected - 1)).toBeLessThan(1e-12);
 }
 
+/** Both runs in the cases' statistics and modules; what is tested here is not the intervals. */
+const few = { resamples: 100 };
+
 describe("curves of files in the authors' style", () => {
   const expected = JSON.parse(readFileSync(join(fixtures, "analysis", "expected.json"), "utf8")) as readonly ExpectedCase[];
   const title = ({ depth, published }: ExpectedCase): string => `${depth} layers${published ? ", as published" : ""}`;
@@ -209,23 +254,31 @@ describe("curves of files in the authors' style", () => {
       const [a, b] = await Promise.all(
         ["a", "b"].map((side) => readTable(join(fixtures, "analysis", `${depth}-${side}.jsonl`), { asPublished: published })),
       );
-      for (const { module, statistic, ...numbers } of cases) {
-        const curves = [curveOf(a!, statistic, module), curveOf(b!, statistic, module)] as const;
-        for (const [curve, expectedCurve] of [
-          [curves[0], numbers.a],
-          [curves[1], numbers.b],
+      const options = { statistics: [...new Set(cases.map((c) => c.statistic))], ...few };
+      const compared = compareRuns(a!, b!, options).modules;
+      const sides = { a: describeRun(a!, options).modules, b: describeRun(b!, options).modules };
+      for (const { module, statistic, rd, byLayer, top, ...expectedOf } of cases) {
+        const isIt = (one: { module: string; statistic: string }) => one.module === module && one.statistic === statistic;
+        const { a: ofA, b: ofB, relativeDifference } = compared.find(isIt)!;
+        for (const [side, inPair] of [
+          ["a", ofA],
+          ["b", ofB],
         ] as const) {
-          expect(curve).toMatchObject({ n: expectedCurve.n, leftOut: expectedCurve.leftOut });
-          expect(curve.values.length).toBe(depth);
-          curve.values.forEach((value, layer) => agree(value, expectedCurve.curve[layer]!));
-          agree(meanAbsoluteDifference(curve.values), expectedCurve.mad);
-          segmentMads(curve.values).forEach((mad, k) => agree(mad, expectedCurve.segments[k]!));
-          agree(relativeMad(curve.values), expectedCurve.relativeMad);
+          const alone = sides[side].find(isIt)!;
+          const expectedCurve = expectedOf[side];
+          for (const found of [alone, inPair]) {
+            expect(found.rows.used).toBe(expectedCurve.n);
+            expect(found.rows.leftOut["0/0 in a layer"] ?? 0).toBe(expectedCurve.leftOut);
+            expect(found.curve.length).toBe(depth);
+            found.curve.forEach(({ value }, layer) => agree(value, expectedCurve.curve[layer]!));
+            agree(found.mad!.value, expectedCurve.mad);
+            found.segmentMads.forEach((mad, k) => agree(mad?.value ?? null, expectedCurve.segments[k]!));
+            agree(found.relativeMad!.value, expectedCurve.relativeMad);
+          }
         }
-        const byLayer = relativeDifferences(curves[0].values, curves[1].values);
-        byLayer.forEach((value, layer) => agree(value, numbers.byLayer[layer]!));
-        agree(relativeDifference(curves[0].values, curves[1].values), numbers.rd);
-        expect(topLayers(byLayer)).toEqual(numbers.top);
+        relativeDifference.byLayer.forEach((value, layer) => agree(value, byLayer[layer]!));
+        agree(relativeDifference.value, rd);
+        expect(relativeDifference.topLayers).toEqual(top);
       }
     },
   );

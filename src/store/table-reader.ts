@@ -59,7 +59,13 @@ export async function readTable(path: string, options: ReadTableOptions = {}): P
   const leaveOut = (reason: string): void => {
     leftOut[reason] = (leftOut[reason] ?? 0) + 1;
   };
-  const drafts: Draft[] = [];
+  const drafts: (Draft & { readonly asked: Asked })[] = [];
+  // All rows of the run, for the occurrences of their instructions.
+  const all: Asked[] = [];
+  const ask = ({ row, instruction }: Asked): Asked => {
+    all.push({ row, instruction });
+    return all.at(-1)!;
+  };
   const lineOf = new Map<number, number>();
   let layout: Layout | undefined;
   for await (const record of readRecords(file, { tornTail: () => leaveOut("last line cut off") })) {
@@ -70,18 +76,41 @@ export async function readTable(path: string, options: ReadTableOptions = {}): P
       if (earlier !== undefined) throw fail(`row ${record.row} is there twice, first in line ${earlier}; remove one of them.`);
       lineOf.set(record.row, record.line);
     }
+    const asked = ask(record);
     if (!Number.isFinite(record.loss) && !asPublished) leaveOut("loss not finite");
-    else drafts.push(draftOf(record, layout, asPublished, fail));
+    else drafts.push({ ...draftOf(record, layout, asPublished, fail), asked });
   }
   for await (const skipped of readSkipped(file)) {
     if (lineOf.has(skipped.row)) continue;
-    if (layout && asPublished && withoutLabel.includes(skipped.reason)) drafts.push(zeroDraft(skipped, layout));
+    const asked = ask(skipped);
+    if (layout && asPublished && withoutLabel.includes(skipped.reason)) drafts.push({ ...zeroDraft(skipped, layout), asked });
     else leaveOut(skipped.reason);
   }
   if (!layout || drafts.length === 0)
     throw new LayergradError("data", `${file}: holds no row with a finite loss, so there is nothing to compare.`);
   if (drafts.every(({ row }) => row.row !== null)) drafts.sort((a, b) => a.row.row! - b.row.row!);
-  return { name, ...layout, rows: drafts.map(({ row }) => row), values: gather(drafts), leftOut };
+  const occurrenceOf = occurrences(all);
+  const rows = drafts.map(({ row, asked }) => ({ ...row, occurrence: occurrenceOf.get(asked)! }));
+  return { name, ...layout, rows, values: gather(drafts), leftOut };
+}
+
+/** What a row is known by. */
+interface Asked {
+  readonly row?: number | undefined;
+  readonly instruction: string;
+}
+
+/** For each row, how many with its instruction come before it: by position where all rows have one, else in the order of lines. */
+function occurrences(all: readonly Asked[]): Map<Asked, number> {
+  const ordered = all.every(({ row }) => row !== undefined) ? all.toSorted((a, b) => a.row! - b.row!) : all;
+  const seen = new Map<string, number>();
+  return new Map(
+    ordered.map((one) => {
+      const before = seen.get(one.instruction) ?? 0;
+      seen.set(one.instruction, before + 1);
+      return [one, before];
+    }),
+  );
 }
 
 function recordsFile(path: string): string {

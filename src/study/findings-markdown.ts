@@ -80,17 +80,18 @@ function partTables(published: PartView, controlled: PartView): string[] {
   const lines = [
     ...published.lines.map((line) => ({ line, view: "as published" })),
     ...controlled.lines.map((line) => ({ line, view: "controlled" })),
-  ].filter(({ line }) => line.pooled.tests.length > 0);
-  if (lines.length === 0) return [];
+  ];
+  const tested = lines.filter(({ line }) => line.pooled.tests.length > 0);
+  if (tested.length === 0) return [];
   const pooled = lines.map(({ line, view }) => [line.decides ? view : "beside", line.how, ...familyCells(line.pooled, line)]);
-  const deciding = lines.filter(({ line }) => line.decides);
+  const deciding = tested.filter(({ line }) => line.decides);
   const bySet = deciding.flatMap(({ line }) =>
     line.byDataset.map((family) => [line.how, family.datasets.at(-1)!, ...familyCells(family, line)]),
   );
   return [
-    `**${capital(published.text)}.** ${capital(lines[0]!.line.effect)}${nullNote(lines[0]!.line)}, pooled over data sets:`,
+    `**${capital(published.text)}.** ${capital(tested[0]!.line.effect)}${nullNote(tested[0]!.line)}, pooled over data sets:`,
     markdownTable(["", "how", ...header], pooled),
-    `Rows: ${lines.map(({ line }) => rowsNote(line)).join(" ")}`,
+    `Rows: ${tested.map(({ line }) => rowsNote(line)).join(" ")}`,
     // One data set by itself is the pool.
     ...(bySet.length > deciding.length ? ["By data set:", markdownTable(["how", "data set", ...header], bySet)] : []),
   ];
@@ -108,14 +109,14 @@ function familyCells(family: Family, { decides }: Line): string[] {
     const test = family.tests.find((candidate) => candidate.projection === projection);
     return test === undefined ? "–" : testCell(test);
   });
-  // A number without a test, such as a slope by itself, has no verdict.
-  const tested = family.tests.length === 0 || family.tests.some(({ q }) => q !== null);
+  // A number without a test that decides nothing, such as a slope by itself, has no verdict.
+  const judged = decides || family.tests.length === 0 || family.tests.some(({ q }) => q !== null);
   const verdict =
     family.verdict === "undecided" || family.verdict === "not tested" ? `${family.verdict}: ${family.reason}` : family.verdict;
   return [
     ...cells,
     `${family.questions}${family.approximate ? ", approximate" : ""}`,
-    tested ? (decides ? `**${verdict}**` : verdict) : "",
+    judged ? (decides ? `**${verdict}**` : verdict) : "",
   ];
 }
 
@@ -147,7 +148,7 @@ function rowsNote({ how, pooled }: Line): string {
   return `${how}, ${count(pooled.datasets.length, "data set")}: ${rows.join(", ")}${without.join("")}.`;
 }
 
-function sweepTables({ text, labels, slopes, gaps }: SweepFinding): string[] {
+function sweepTables({ text, condition, labels, slopes, gaps }: SweepFinding): string[] {
   const estimate = ({ value, interval, level }: Estimate) => `${number(value)}${intervalText(interval, level)}`;
   const questions = ({ n, approximate }: Estimate) => `${n}${approximate ? ", approximate" : ""}`;
   const names = projections.map((projection) => projection.toUpperCase());
@@ -156,23 +157,29 @@ function sweepTables({ text, labels, slopes, gaps }: SweepFinding): string[] {
       const entry = found.find((candidate) => candidate.projection === projection);
       return entry === undefined ? "–" : estimate(entry.estimate);
     });
-  const slopeRows = (["mean", "summed"] as const).map((loss) => [
+  const slopeRows = (slopes.length > 0 ? (["mean", "summed"] as const) : []).map((loss) => [
     `${loss} loss`,
     ...cells(slopes.map((entry) => ({ projection: entry.projection, estimate: entry[loss] }))),
-    slopes[0] ? questions(slopes[0].mean) : "0",
+    questions(slopes[0]!.mean),
   ]);
-  const gapRows = gaps.map(({ k, ratios }) => [
+  const gapRows = gaps.map(({ k, datasets, ratios }) => [
     `${k}`,
     ...cells(ratios.map(({ projection, ratio }) => ({ projection, estimate: ratio }))),
     questions(ratios[0]!.ratio),
+    datasets.join(", "),
   ]);
   return [
-    `**Sweep, ${labels} labels (${text}).** Slope of log norm per log number of labels k within a row of the second condition:`,
-    markdownTable(["slope", ...names, "rows"], slopeRows),
+    `**Sweep, ${labels} labels (${text}).**`,
+    ...(slopes.length > 0
+      ? [
+          `Slope of log norm per log number of labels k within a row of ${condition}:`,
+          markdownTable(["slope", ...names, "rows"], slopeRows),
+        ]
+      : []),
     ...(gapRows.length > 0
       ? [
           "Ratio of the conditions' norms where both losses count k labels, the same for mean and summed loss:",
-          markdownTable(["k", ...names, "questions"], gapRows),
+          markdownTable(["k", ...names, "questions", "data sets"], gapRows),
         ]
       : []),
   ];
@@ -183,10 +190,11 @@ const caveats = ({ claims }: StudyFindings): string =>
     "- **Supported**: all four projections (Q, K, V, O) differ as claimed, each with q ≤ 0.05 (Benjamini–Hochberg over the four). **Contradicted**: all four the other way. **Undecided**: anything else. **Not tested**: the study lacks the runs; the text says which. **No control**: nothing could stand in for the published comparison.",
     "- “Controlled” is the direct effect: what is left of a difference where both losses count equally many labels (or responses are of like length, or the size of the norm is divided out). It does not refute the published total effect: longer responses do have more labels, and a mean over more labels does give a smaller gradient.",
     "- Experiments (`last`, `first` and `random` labels, or steps of a sweep) decide the control where there are any, and all that there are must agree. Otherwise a regression on log n_labels does; where the conditions' numbers of labels hardly overlap it extrapolates, and is undecided whatever its number. With log loss beside it, it is the direct effect in a second sense: the loss is a mediator, through which the conditions act on the norm.",
-    "- Intervals are at the level that keeps the false coverage rate among a comparison's significant projections at 5 %; where no level is written, 95 %. Ratios are of arithmetic means over questions, data sets weighing equally. With fewer than 30 questions intervals are approximate.",
+    "- Intervals are at the level that keeps the false coverage rate among a comparison's significant projections at 5 %; where no level is written, 95 %. Ratios are of arithmetic means over questions, data sets weighing equally. With fewer than 30 questions, or fewer than 5 of a pooled data set, intervals are approximate.",
+    "- Intervals and q of ratios of MADs, of ratios of ratios and of differences of RDs are a leave-one-question-out jackknife-t's, as are a regression's; `layergrad compare` shows basic bootstrap intervals of MADs and RDs, which are too narrow with few questions.",
     ...(claims.some(({ id }) => id === "d")
       ? [
-          "- RD is compared with what chance gives by swapping correct and irrelevant responses within questions; its interval is a basic bootstrap's, cut at 0.",
+          "- RD is compared with what chance gives by swapping correct and irrelevant responses within questions; q is that test's, and its interval is a basic bootstrap's, cut at 0.",
         ]
       : []),
     "- The method: docs/findings.md and docs/statistics.md.",

@@ -34,19 +34,27 @@ export async function judgeStudy(folder: string, options: Omit<FindingsOptions, 
     if (typeof run === "string") absent.push({ folder: attributes.folder, reason: run });
     else runs.push(run);
   }
-  if (runs.length === 0)
-    throw new LayergradError("data", `${folder}: none of the study's ${index.runs.length} runs has records; run layergrad study first.`);
+  if (runs.length === 0) throw new LayergradError("data", whyNone(folder, absent));
   const result = { ...findings(runs, { ...options, study: index.name }), runs: runs.length, absent };
   writeStudyFile(folder, findingsFiles.json, result);
   writeFileAtomically(join(folder, findingsFiles.markdown), [findingsMarkdown(result)]);
   return result;
 }
 
+const NOT_RUN = "it has not been run";
+
+/** The first reason, of runs that are there, why none of a study's has numbers. */
+function whyNone(folder: string, absent: readonly { readonly reason: string }[]): string {
+  const reason = absent.find((run) => run.reason !== NOT_RUN)?.reason;
+  const none = `${folder}: none of the study's ${absent.length} runs has`;
+  return reason === undefined ? `${none} records; run layergrad study first.` : `${none} numbers to judge by: ${reason}.`;
+}
+
 /** A run's numbers, or why there are none. */
 async function readRun(study: string, attributes: RunAttributes): Promise<StudyRun | string> {
   const folder = join(study, attributes.folder);
   const records = join(folder, runFiles.records);
-  if (!existsSync(records)) return "it has not been run";
+  if (!existsSync(records)) return NOT_RUN;
   try {
     const table = statisticsOf(await readTable(folder, { name: attributes.folder }));
     return attributes.labels === "sweep" ? { attributes, table, sweep: await readSweeps(records) } : { attributes, table };

@@ -35,7 +35,7 @@ controls:
     const ranges = plan(text)
       .slice(0, 11)
       .map((run) => run.range);
-    expect(ranges).toEqual([...Array.from({ length: 10 }, () => ({ limit: 10 })), { rows: "0:2" }]);
+    expect(ranges).toEqual([...Array.from({ length: 10 }, () => ({ limit: 10 })), { rows: "0:2", limit: 10 }]);
   });
 
   it("stand in the index with what they are of, their data by name and without paths", () => {

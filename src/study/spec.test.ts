@@ -169,10 +169,15 @@ describe("controls", () => {
     expect(labelsOf(spec).map(([name]) => name)).toEqual(["aqua/none", "aqua/detailed"]);
   });
 
-  it("are over the study's rows unless they have their own", () => {
+  it("are over the study's rows and limit, each of them unless they have their own", () => {
     expect(study("limit: 9\ncontrols: [{ data: demo/sums/detailed, labels: sweep }]").parts[1]).toMatchObject({ limit: 9 });
-    const { limit, rows } = study("limit: 9\ncontrols: [{ data: demo/sums/detailed, labels: sweep, rows: 3:5 }]").parts[1]!;
-    expect([limit, rows]).toEqual([undefined, "3:5"]);
+    const control = (keys: string) => study(`rows: "0:0.5"\nlimit: 9\ncontrols: [{ data: demo/sums/detailed, labels: sweep, ${keys} }]`);
+    for (const [keys, rows, limit] of [
+      ["rows: 3:5", "3:5", 9],
+      ["limit: 2", "0:0.5", 2],
+      ["rows: 3:5, limit: 1", "3:5", 1],
+    ] as const)
+      expect(control(keys).parts[1]).toMatchObject({ rows, limit });
   });
 });
 
@@ -265,6 +270,11 @@ describe("a mistake is told with file, line, column and what to do:", () => {
       "two data of one name",
       `${head}data: [{ file: my/good.jsonl }, { file: my/bad.jsonl, name: good }]`,
       /^study\.yaml:3:33: two of the data are called "good"/,
+    ],
+    [
+      "two data of one condition",
+      `${head}data:\n  - { file: my/good.jsonl, condition: none }\n  - { file: my/bad.jsonl, condition: none }`,
+      /^study\.yaml:5:5: good and bad are both the condition "none" of the task "own" and the data set "own", irrelevant false, .*"dataset"\.$/,
     ],
     ["rows that are none", `${head}data: demo\nrows: 3-5`, /^study\.yaml:4:7: --rows must be A:B/],
     ["a limit of none", `${head}data: demo\nlimit: 0`, 'study.yaml:4:8: limit must be a whole number from 1 on, found "0".'],

@@ -180,6 +180,12 @@ function toData(yaml: YamlFile, place: Place): StudyData[] {
     // Several patterns may match one name of the catalogue.
     if (other && (other.reference !== data.name || data.reference !== data.name))
       throw yaml.fail(entry, `two of the data are called ${JSON.stringify(data.name)}; give one another name`);
+    const like = [...found.values()].find((one) => one.name !== data.name && isSameCondition(one, data));
+    if (like)
+      throw yaml.fail(
+        entry,
+        `${like.name} and ${data.name} are both ${conditionOf(data)}, and comparisons could not tell them apart; give one another "condition" or "dataset"`,
+      );
     found.set(data.name, data);
   };
   for (const entry of yaml.list(place, "data")) {
@@ -194,6 +200,12 @@ function toData(yaml: YamlFile, place: Place): StudyData[] {
   }
   return [...found.values()];
 }
+
+const isSameCondition = (a: StudyData, b: StudyData): boolean =>
+  a.task === b.task && a.dataset === b.dataset && a.condition === b.condition && a.irrelevant === b.irrelevant;
+
+const conditionOf = ({ task, dataset, condition, irrelevant }: StudyData): string =>
+  `the condition ${JSON.stringify(condition)} of the task ${JSON.stringify(task)} and the data set ${JSON.stringify(dataset)}, irrelevant ${irrelevant}`;
 
 function unknownData(name: string): string {
   if (isPattern(name)) return `no data of the catalogue match ${JSON.stringify(name)}; "layergrad data list" shows the names`;
@@ -273,7 +285,8 @@ function toControl(
     known.add(key);
   }
   const modes = control.modes ? { modes: toModes(yaml, control.modes) } : {};
-  return { items, ...modes, ...(control.rows || control.limit ? toRows(yaml, control) : rows) };
+  // Each of the two defaults to the study's by itself.
+  return { items, ...modes, ...rows, ...toRows(yaml, control) };
 }
 
 /** A choice of labels for one data set: the condition or name behind an `@` becomes data. */
@@ -300,10 +313,7 @@ function findTwin(
   data: readonly StudyData[],
 ): Pick<StudyData, "name" | "reference" | "columns"> {
   const siblings = data.filter((d) => d.task === set.task && d.dataset === set.dataset && d.irrelevant === set.irrelevant);
-  const conditions = siblings.filter((d) => d.condition === wanted);
-  if (conditions.length > 1)
-    throw yaml.fail(place, `@${wanted} fits ${conditions.map((d) => d.name).join(" and ")} for ${set.name}; write one of these names`);
-  const named = conditions[0] ?? data.find((d) => d.name === wanted);
+  const named = siblings.find((d) => d.condition === wanted) ?? data.find((d) => d.name === wanted);
   if (named) return named;
   if (findCatalogueFile(wanted)) return { name: wanted, reference: wanted };
   throw yaml.fail(

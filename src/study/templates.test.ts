@@ -55,7 +55,7 @@ describe("the templates", () => {
     );
   });
 
-  it("controls: detailed and simplified chains of the six sets, correct and irrelevant, at the bare answer's labels; sweeps of two rows", () => {
+  it("controls: detailed and simplified chains of the six sets, correct and irrelevant, at the bare answer's labels; sweeps of two rows, bare answers too", () => {
     const spec = parse("controls");
     const sets = ["aqua", "gsm8k", "strategyqa", "ecqa", "creak", "sensemaking"];
     expect(spec.parts[0]!.items.length).toBe(36);
@@ -68,15 +68,15 @@ describe("the templates", () => {
     );
     const labelled = (part: number) => spec.parts[part]!.items.map(({ data, labels }) => `${data.name} ${labels.name}`);
     expect(labelled(1).toSorted()).toEqual(expected.toSorted());
-    expect(labelled(2).toSorted()).toEqual(sets.flatMap((set) => [`${set}/detailed sweep`, `${set}/detailed/irrelevant sweep`]).toSorted());
+    expect(labelled(2).toSorted()).toEqual(sets.flatMap((set) => [`${set}/detailed sweep`, `${set}/none sweep`]).toSorted());
     expect(spec.parts.map(({ rows, limit }) => [rows, limit])).toEqual([
       ["0:10", undefined],
       ["0:10", undefined],
-      [undefined, 2],
+      ["0:10", 2],
     ]);
   });
 
-  it("controls of own data: every file but the first at the first's labels", () => {
+  it("controls of own data: every file but the first at the first's labels, sweeps of all, under the conditions that claims judge", () => {
     const spec = parse("controls", ["good.jsonl", "bad.jsonl"]);
     expect(dataOf(spec)).toEqual(["good", "bad"]);
     expect(spec.parts.slice(1).map((part) => part.items.map(({ data, labels }) => [data.name, labels.name]))).toEqual([
@@ -85,13 +85,27 @@ describe("the templates", () => {
         ["bad", "first:@good"],
         ["bad", "random:@good"],
       ],
-      [["bad", "sweep"]],
+      [
+        ["good", "sweep"],
+        ["bad", "sweep"],
+      ],
     ]);
+    const conditions = (...files: string[]) => parse("controls", files).parts[0]!.items.map(({ data }) => data.condition);
+    expect(conditions("good.jsonl", "bad.jsonl")).toEqual(["none", "detailed"]);
+    expect(conditions("good.jsonl", "bad.jsonl", "good.jsonl", "bad.jsonl")).toEqual(["none", "simplified", "detailed", "bad-2"]);
   });
 
   it("own: files with any name get one that a folder can have", () => {
     writeFileSync(join(folder, "my rows (2).jsonl"), "");
     expect(dataOf(parse("own", ["my rows (2).jsonl", "bad.jsonl"]))).toEqual(["my-rows-2", "bad"]);
+    // Names that come out alike, also on disks that do not tell upper from lower case.
+    for (const file of ["my-rows-2.csv", "MY rows 2.csv"]) writeFileSync(join(folder, file), "");
+    for (const template of ["own", "controls"] as const)
+      expect(dataOf(parse(template, ["my rows (2).jsonl", "my-rows-2.csv", "MY rows 2.csv"]))).toEqual([
+        "my-rows-2",
+        "my-rows-2-2",
+        "MY-rows-2-3",
+      ]);
   });
 
   it("take no own data where they have no use for them, and for controls two files at least", () => {

@@ -52,18 +52,39 @@ out: runs/own                # folder of the runs, relative to this file
 
 ${bundledForYours}
 
-data:                        # conditions of one data set are compared with each other
-${(files.length > 0 ? files : ["good.jsonl", "bad.jsonl"]).map(ownFile).join("\n")}
+# Conditions of one data set are compared with each other. The papers' claims are about those called none (bare answers), simplified,
+# detailed (chains of thought), and high and low (quality). Here the first file is taken for the better one: correct that where it is not.
+data:
+${ownFiles(files.length > 0 ? files : ["good.jsonl", "bad.jsonl"], ["high", "low"])
+  .map(ownEntry)
+  .join("\n")}
     # columns: { instruction: question, output: answer }    # where your columns have other names
   # An irrelevant twin, whose responses belong to other rows, is made by: layergrad data shuffle good.jsonl
-  # - { file: good_irrelevant.json, task: own, dataset: own, condition: good, irrelevant: true }
+  # - { file: good_irrelevant.json, task: own, dataset: own, condition: high, irrelevant: true }
   # Names of the catalogue may stand beside your own: - aqua/none
 `;
 
-const ownFile = (file: string): string => {
-  const name = nameOf(file);
-  return `  - file: ${JSON.stringify(file)}\n    name: ${name}\n    task: own                # quality, with the conditions high and low, has a claim of its own\n    dataset: own\n    condition: ${name}`;
-};
+/** A file of the user's as a template writes it. */
+interface OwnFile {
+  readonly file: string;
+  readonly name: string;
+  readonly condition: string;
+}
+
+/** Files with names that no two of them share, on no disk; `conditions` are those of the first ones, the others' are their names. */
+function ownFiles(files: readonly string[], conditions: readonly string[]): OwnFile[] {
+  const taken = new Set<string>();
+  return files.map((file, i) => {
+    const plain = nameOf(file);
+    let name = plain;
+    for (let n = 2; taken.has(name.toLowerCase()); n++) name = `${plain}-${n}`;
+    taken.add(name.toLowerCase());
+    return { file, name, condition: conditions[i] ?? name };
+  });
+}
+
+const ownEntry = ({ file, name, condition }: OwnFile): string =>
+  `  - file: ${JSON.stringify(file)}\n    name: ${name}\n    task: own\n    dataset: own\n    condition: ${condition}`;
 
 /** A file's name as that of data. */
 const nameOf = (file: string): string =>
@@ -88,15 +109,22 @@ data: [demo/sums]            # names of the catalogue (layergrad data list), or 
 const controlsIntro = `# Is it the length? The loss is a mean over labels, so gradients shrink as labels grow, and conditions differ in labels. Here the
 # longer responses are measured once more with their loss on as many labels as the same row has in the shortest condition.`;
 
-const controlledLabels = (reference: string): string => `    labels:
-      - last:@${reference}          # the last labels, as many as the same row has there
-      - first:@${reference}
-      - random:@${reference}`;
+const controlledLabels = `    labels:
+      - last:@none           # the last labels, as many as the same row has there
+      - first:@none
+      - random:@none`;
 
-const sweeps = `# One row with ever more of its labels, 1, 2, 4 … all: each row takes some hundred times as long, so a few rows are enough.`;
+const sweeps = (
+  data: readonly string[],
+): string => `  # One row with ever more of its labels, 1, 2, 4 … all: a long row takes about a hundred times as long, so a few rows are enough.
+  # The shortest condition too: at each number of labels that both have, the gap between them is what labels do not explain.
+  - data: ${quoted(data)}
+    labels: [sweep]
+    limit: 2`;
+
+const quoted = (names: readonly string[]): string => `[${names.map((name) => JSON.stringify(name)).join(", ")}]`;
 
 const controls = (files: readonly string[]): string => {
-  const [first, ...others] = files.map(nameOf);
   const head = `${controlsIntro}
 ${costs}
 name: controls
@@ -104,37 +132,35 @@ out: runs/controls           # folder of the runs, relative to this file
 
 ${bundledForYours}
 `;
-  if (first === undefined) {
+  if (files.length === 0) {
     return `${head}
 data: ${cot}   # layergrad data pull --paper
 rows: "0:10"                 # of each file; all of them where this line is left out
 
 controls:
   - data: ["*/detailed/**", "*/simplified/**"]    # correct and irrelevant
-${controlledLabels("none")}
-  ${sweeps}
-  - data: ["*/detailed/**"]
-    labels: [sweep]
-    limit: 2
+${controlledLabels}
+${sweeps(["*/detailed", "*/none"])}
 `;
   }
-  if (others.length === 0)
+  if (files.length === 1)
     throw new LayergradError(
       "usage",
       "--data needs two files at least: first that of the shortest responses, then those to be held to its labels.",
     );
+  const own = ownFiles(files, files.length === 2 ? ["none", "detailed"] : ["none", "simplified", "detailed"]);
+  const names = own.map(({ name }) => name);
   return `${head}
-data:                        # the same questions in the same order; the first file has the shortest responses
-${files.map(ownFile).join("\n")}
+# The same questions in the same order; the first file has the shortest responses. By these conditions the papers' claims on fast (none)
+# and slow thinking (simplified, detailed) are judged on your data, whatever makes your responses longer.
+data:
+${own.map(ownEntry).join("\n")}
 rows: "0:10"                 # of each file; all of them where this line is left out
 
 controls:
-  - data: [${others.join(", ")}]
-${controlledLabels(first)}
-  ${sweeps}
-  - data: [${others.join(", ")}]
-    labels: [sweep]
-    limit: 2
+  - data: ${quoted(names.slice(1))}
+${controlledLabels}
+${sweeps(names)}
 `;
 };
 
