@@ -242,7 +242,7 @@ function controlled(of: Case, part: Part): PartView {
 function judgeLines(lines: readonly Line[]): Judged {
   const tested = lines.filter(({ pooled }) => pooled.verdict !== "not tested");
   if (tested.length > 0) return agreement(tested.map(named));
-  return { verdict: "not tested", reason: lines[0]?.pooled.reason ?? "no run holds the number of labels fixed" };
+  return { verdict: "not tested", reason: lines[0]?.pooled.reason ?? "the study lacks runs that hold the number of labels fixed" };
 }
 
 function experimentLines(of: Case, part: Part, { experiment, requires }: Control): Line[] {
@@ -410,9 +410,17 @@ function howToTest({ study, subject }: Case, part: Part, groups: readonly (reado
   return `it needs runs of one data set's ${wanted.join(", and of one data set's ")}`;
 }
 
-/** What to run so that a part can be controlled by experiment: where conditions share no questions, a fixed number of labels. */
+/**
+ * What to run so that a part can be controlled by experiment: where conditions share no questions, a fixed number of labels. Groups that have
+ * been controlled need not be run again.
+ */
 function howToControl({ study, subject }: Case, part: Part, groups: readonly (readonly Stratum[])[]): string {
+  const experiments = experimentsOf(study.runs);
+  const isControlled = part.groups.map((conditions) =>
+    experiments.some(({ labels }) => strataOf(study.runs, subject, conditions, labels).length > 0),
+  );
   const runs = part.groups.flatMap((conditions, g) => {
+    if (isControlled[g] && !isControlled.every(Boolean)) return [];
     const names = dataNames(study.runs, subject, conditions);
     const [first, second] = groups[g]![0]!.tables;
     if (part.unpaired || !pairRows(first!, second!).paired) return `${list(names)} with --labels first:K, K a number`;
