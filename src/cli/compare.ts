@@ -2,8 +2,10 @@ import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Estimate } from "../analysis/bootstrap.ts";
 import { type CompareOptions, comparer } from "../analysis/compare.ts";
 import type { ComparedRun, Comparison, ModuleComparison, RowCount } from "../analysis/comparison.ts";
+import type { Segments } from "../analysis/curves.ts";
 import { matchChoices } from "../analysis/pooling.ts";
 import { type StatisticName, statistics } from "../analysis/table.ts";
+import { writeFileAtomically } from "../store/files.ts";
 import { readTable } from "../store/table-reader.ts";
 import { count, shared } from "./options.ts";
 import { differences, findRun, runNames } from "./run-names.ts";
@@ -13,6 +15,7 @@ interface Flags extends Omit<CompareOptions, "statistics" | "modules"> {
   readonly statistic: readonly StatisticName[];
   readonly module?: readonly string[];
   readonly asPublished?: boolean;
+  readonly curves?: string;
   readonly json?: boolean;
 }
 
@@ -42,19 +45,21 @@ export const compareCommand = (): Command =>
     .addOption(new Option("--as-published", "count rows without a loss as the published scripts do: their zeros enter the means"))
     .addOption(new Option("--seed <seed>", "of the resampling; one seed gives the same numbers again").default("0"))
     .addOption(new Option("--resamples <N>", "resamples, and permutations (default: 2000)").argParser(count))
+    .addOption(new Option("--curves <file>", "write all curves with their intervals as CSV, a line a layer"))
     .addOption(shared.json())
     .action(async (first: string, others: readonly string[], flags: Flags) => {
       const comparisons: Comparison[] = [];
       for await (const comparison of compareWithEach(first, others, flags)) {
-        if (flags.json) comparisons.push(comparison);
-        else process.stdout.write(`${comparisons.length > 0 ? "\n\n" : ""}${describe(comparison)}\n`);
+        if (!flags.json) process.stdout.write(`${comparisons.length > 0 ? "\n\n" : ""}${describe(comparison)}\n`);
+        comparisons.push(comparison);
       }
+      if (flags.curves !== undefined) writeFileAtomically(flags.curves, [curvesCsv(comparisons)]);
       if (flags.json) process.stdout.write(`${JSON.stringify({ comparisons })}\n`);
     });
 
 /** Reads the first run once and the others one after another: two tables at a time are in memory. */
 async function* compareWithEach(first: string, others: readonly string[], flags: Flags): AsyncGenerator<Comparison, void, undefined> {
-  const { statistic, module, asPublished, json: _, ...options } = flags;
+  const { statistic, module, asPublished, json: _, curves: __, ...options } = flags;
   const runs = [first, ...others].map(findRun);
   const names = runNames(runs);
   const read = (index: number) =>
@@ -88,12 +93,18 @@ const moduleOf = (name: string): string => (/^[qkvo]$/.test(name) ? `self_attn.$
 
 /** A comparison for people. */
 function describe(comparison: Comparison): string {
-  const { a, b, design, modules, warnings } = comparison;
+  const { a, b, design, modules, segments, warnings } = comparison;
   const chosen = [...new Set(modules.map(({ statistic }) => statistic))];
   return [
     `A  ${describeSide(a)}`,
     `B  ${describeSide(b)}`,
-    ...chosen.flatMap((statistic) => ["", describeStatistic(modules.filter((module) => module.statistic === statistic))]),
+    ...chosen.flatMap((statistic) => [
+      "",
+      describeStatistic(
+        modules.filter((module) => module.statistic === statistic),
+        segments,
+      ),
+    ]),
     "",
     designs[design](Math.min(a.rows.used, b.rows.used)),
     ...restsOn(comparison),
@@ -117,13 +128,14 @@ const describeSide = ({ name, loss, nTokens, nLabels }: ComparedRun): string => 
 };
 
 /** The sizes of the curves, then their shapes. */
-function describeStatistic(modules: readonly ModuleComparison[]): string {
+function describeStatistic(modules: readonly ModuleComparison[], segments: Segments): string {
   const effect = modules[0]!.effect.kind;
   const sizes = columns(modules, words(modules[0]!.statistic), [
     estimates("mean of A", (m) => m.a.mean),
     estimates("mean of B", (m) => m.b.mean),
     estimates("A / B", (m) => m.ratio),
     texts(effect, (m) => short(m.effect.value)),
+    texts("p of exchangeability", (m) => short(m.exchangeability.p)),
   ]);
   const shapes = columns(modules, "over layers", [
     estimates("MAD of A", (m) => m.a.mad),
@@ -133,8 +145,41 @@ function describeStatistic(modules: readonly ModuleComparison[]): string {
     texts("largest in layers", (m) => m.relativeDifference.topLayers.join(" ")),
     texts("p of RD = 0", (m) => (m.relativeDifference.swap ? short(m.relativeDifference.swap.p) : "not paired")),
   ]);
-  return [sizes, "", shapes, ...describeAdjusted(modules)].join("\n");
+  return [sizes, "", shapes, ...describeSegments(modules, segments), ...describeAdjusted(modules)].join("\n");
 }
+
+/** MADs of A and B over shallow, middle and deep layers, of those segments that have steps between layers. */
+function describeSegments(modules: readonly ModuleComparison[], segments: Segments): string[] {
+  const found = segments.flatMap(([from, to], s) =>
+    to - from < 2
+      ? []
+      : [texts(`layers ${from} to ${to - 1}`, (m) => `${short(m.a.segmentMads[s]?.value)}, ${short(m.b.segmentMads[s]?.value)}`)],
+  );
+  return found.length > 0 ? ["", columns(modules, "MAD of A, B by segment", found)] : [];
+}
+
+/** A line a layer of each run's curves; the first run's stand once for each run that it is compared with, as the rows may differ. */
+function curvesCsv(comparisons: readonly Comparison[]): string {
+  const header = ["run", "compared_with", "statistic", "module", "layer", "mean", "low", "high", "rows"];
+  const lines = comparisons.flatMap(({ a, b, modules }) =>
+    modules.flatMap((m) =>
+      [
+        { run: a.name, other: b.name, of: m.a },
+        { run: b.name, other: a.name, of: m.b },
+      ].flatMap(({ run, other, of }) =>
+        of.curve.map(({ value, interval }, layer) =>
+          [run, other, m.statistic, m.module, layer, value, interval?.low ?? "", interval?.high ?? "", of.rows.used].map(csvCell).join(","),
+        ),
+      ),
+    ),
+  );
+  return `${[header.join(","), ...lines].join("\n")}\n`;
+}
+
+const csvCell = (value: string | number): string => {
+  const text = String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
 
 function describeAdjusted(modules: readonly ModuleComparison[]): string[] {
   const [first] = modules;

@@ -45,7 +45,14 @@ function partsOf({ identity, model, data }: Manifest): string[] {
 function labelsOf({ labels }: Manifest["identity"]): string {
   if (!labels) return "all labels";
   const { rule, count } = labels;
-  return count === undefined ? rule : `${rule} ${typeof count === "number" ? count : "as many as the twin's"} labels`;
+  if (count === undefined) return rule;
+  return typeof count === "number" ? `${rule} ${count} labels` : `${rule} labels, as many as the twin's`;
+}
+
+/** {@link labelsOf} with the hash of the twins' file. */
+function labelsAndTwins(identity: Manifest["identity"]): string {
+  const count = identity.labels?.count;
+  return typeof count === "object" ? `${labelsOf(identity)} (${count.twins.slice(0, 8)})` : labelsOf(identity);
 }
 
 /** What two runs differ in beside their data, one sentence each: whatever else decides a run's numbers. */
@@ -58,7 +65,7 @@ export function differences(a: NamedRun, b: NamedRun): string[] {
     ["modes", ...both(x, y, ({ identity }) => identity.mode)],
     ["maximum lengths", ...both(x, y, ({ identity }) => String(identity.maxLength))],
     ["rules for BOS", ...both(x, y, ({ identity }) => (identity.singleBos ? "one" : "as the template has it"))],
-    ["labels", ...both(x, y, ({ identity }) => labelsOf(identity))],
+    ["labels", ...both(x, y, ({ identity }) => labelsAndTwins(identity))],
   ];
   return compared.filter(([, ofA, ofB]) => ofA !== ofB).map(([what, ofA, ofB]) => `The runs have different ${what}: ${ofA} and ${ofB}.`);
 }

@@ -67,7 +67,7 @@ export async function checkRuns(
         checkMode(opened, run.mode);
         const { count } = parseLabels(run.labels.choice);
         if (typeof count === "object") await open({ ...run.data, reference: count.twins });
-        const key = JSON.stringify([run.mode, run.data.reference, run.range]);
+        const key = JSON.stringify([run.mode, run.data.reference, run.data.columns, run.range]);
         const range = lengths.get(key) ?? measureRange(opened, run, await open(run.data), options, date);
         lengths.set(key, range);
         checked.push(estimate(opened, run, range, options));

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { StudyIndex } from "../analysis/study-index.ts";
+import type { RunAttributes, StudyIndex } from "../analysis/study-index.ts";
 import { LayergradError } from "../errors.ts";
 import { makeFolder } from "../io/folders.ts";
 import { fsCode, fsReason } from "../io/fs-reason.ts";
@@ -29,9 +29,16 @@ export function readStudyIndex(folder: string): StudyIndex | undefined {
   } catch (cause) {
     throw new LayergradError("output", `${path}: is not valid JSON; remove it and run the study again, which writes it anew.`, { cause });
   }
-  if (typeof value?.name !== "string" || !Array.isArray(value.runs))
+  if (typeof value?.name !== "string" || !Array.isArray(value.runs) || !value.runs.every(isRun))
     throw new LayergradError("output", `${path}: was not written by layergrad study; choose another folder.`);
   return value as StudyIndex;
+}
+
+/** Whether an entry has what readers choose runs by. */
+function isRun(entry: unknown): boolean {
+  const { folder, model, mode, data, labels } = (entry ?? {}) as Partial<Record<keyof RunAttributes, unknown>>;
+  const name = (of: unknown): unknown => (of as { name?: unknown } | null | undefined)?.name;
+  return [folder, name(model), mode, name(data), labels].every((value) => typeof value === "string");
 }
 
 /**

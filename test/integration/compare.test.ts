@@ -68,15 +68,32 @@ describe("layergrad compare", () => {
     const { stdout, stderr } = await succeeds(...args);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^A {2}12-a\.jsonl: loss [\d.]+ a row\nB {2}12-b\.jsonl: loss [\d.]+ a row\n/);
-    expect(stdout).toMatch(/\nsigma one ratio +mean of A \[approximate\] +mean of B \[approximate\] +A \/ B \[approximate\] +paired d\n/);
+    expect(stdout).toMatch(
+      /\nsigma one ratio +mean of A \[approximate\] +mean of B \[approximate\] +A \/ B \[approximate\] +paired d +p of exchangeability\n/,
+    );
     expect(stdout).toMatch(/\nself_attn\.v_proj +0\.\d+ \[([\d.]+, [\d.]+|no interval)\]/);
     expect(stdout).toMatch(/largest in layers +p of RD = 0\n/);
+    expect(stdout).toMatch(/\nMAD of A, B by segment +layers 0 to 2 +layers 3 to 8 +layers 9 to 11\n/);
     expect(stdout).toContain("\n3 questions, each in both runs; intervals of 95 % over questions.\n");
     expect(stdout).toContain("\nA: 3 rows, 1 left out (loss not finite).\n");
     expect(stdout).toContain(
       "\nA, sigma one ratio of self_attn.v_proj: 2 rows, 1 left out (loss not finite), 1 left out (0/0 in a layer).\n",
     );
     expect(stdout).toContain("\nOnly 2 rows: intervals are approximate.\n");
+  });
+
+  it("writes the curves of --curves as they stand in --json, a line a layer", async () => {
+    const file = join(folder, "curves.csv");
+    const args = ["compare", analysis("12-a"), analysis("12-b"), "--module", "q,v", "--curves", file, "--json", ...quick];
+    const [comparison] = comparisonsOf(await succeeds(...args));
+    const [header, ...lines] = readFileSync(file, "utf8").trimEnd().split("\n");
+    expect(header).toBe("run,compared_with,statistic,module,layer,mean,low,high,rows");
+    expect(lines.length).toBe(2 * 2 * 12);
+    const { curve, rows } = comparison!.modules[1]!.b;
+    // Three rows have no interval.
+    expect(lines).toContain(`12-b.jsonl,12-a.jsonl,nuclearNorm,self_attn.v_proj,7,${curve[7]!.value},,,${rows.used}`);
+    const sentence = await refused(5, ...args.map((arg) => (arg === file ? join(file, "below.csv") : arg)));
+    expect(sentence).toContain(`${join(file, "below.csv")}`);
   });
 
   it("compares the first run with each of the others, and names runs by what tells them apart", async () => {
