@@ -1,10 +1,37 @@
 // How scripts/fuzz.mjs breaks a file: bytes, numbers, JSON's structure, and halves of two files.
 
 /** Numbers at which readers go wrong, as they stand in a text. */
-const EXTREMES = ["0", "-0", "-1", "1", "0.5", "2147483648", "4294967296", "9007199254740992", "1e308", "1e999", "-1e999", "1e-320", "NaN", "null"];
+const EXTREMES = [
+  "0",
+  "-0",
+  "-1",
+  "1",
+  "0.5",
+  "2147483648",
+  "4294967296",
+  "9007199254740992",
+  "1e308",
+  "1e999",
+  "-1e999",
+  "1e-320",
+  "NaN",
+  "null",
+];
 
 /** Texts at which they do: empty, long, half a surrogate pair, control characters, names with a meaning to JavaScript. */
-const TEXTS = ["", "a".repeat(70_000), "\\ud800", "\\u0000", "\\u2028", "__proto__", "constructor", "toString", "../../etc/passwd", "NaN", "Ä\u{1F600}"];
+const TEXTS = [
+  "",
+  "a".repeat(70_000),
+  "\\ud800",
+  "\\u0000",
+  "\\u2028",
+  "__proto__",
+  "constructor",
+  "toString",
+  "../../etc/passwd",
+  "NaN",
+  "Ä\u{1F600}",
+];
 
 /** @template T @param {readonly T[]} list */
 const pick = (random, list) => list[random.below(list.length)];
@@ -20,11 +47,12 @@ const pick = (random, list) => list[random.below(list.length)];
  */
 export function mutate(random, bytes, other, form) {
   let mutant = bytes;
-  for (let rounds = 1 + Math.min(random.below(4), random.below(4)); rounds > 0; rounds--) mutant = pick(random, mutations[form])(random, mutant, other);
+  for (let rounds = 1 + Math.min(random.below(4), random.below(4)); rounds > 0; rounds--)
+    mutant = pick(random, mutations[form])(random, mutant, other);
   return mutant;
 }
 
-const bytewise = [flipBits, overwriteNumber, removeBytes, insertBytes, repeatBytes, truncate, splice];
+const bytewise = [flipBits, overwriteNumber, lengthenText, removeBytes, insertBytes, repeatBytes, truncate, splice];
 const textual = [replaceNumber, replaceNumber, replaceWord, swapLines, flipBits, removeBytes, insertBytes, repeatBytes, truncate, splice];
 const mutations = {
   binary: bytewise,
@@ -49,6 +77,23 @@ function overwriteNumber(random, bytes) {
   return out;
 }
 
+/** Makes a text long that its length stands before, as 8 little-endian bytes: GGUF's. The bytes as they are where none is found. */
+function lengthenText(random, bytes) {
+  const texts = [];
+  for (let at = 0; at + 8 < bytes.length && at < 100_000; at++) {
+    const length = bytes[at];
+    const isLength = length > 0 && bytes.subarray(at + 1, at + 8).every((byte) => byte === 0);
+    const text = bytes.subarray(at + 8, at + 8 + length);
+    if (isLength && text.length === length && text.every((byte) => byte >= 32)) texts.push(at);
+  }
+  if (texts.length === 0) return bytes;
+  const at = pick(random, texts);
+  const long = Buffer.alloc(pick(random, [1000, 10_000, 200_000]), bytes.subarray(at + 8, at + 8 + bytes[at]));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(long.length));
+  return Buffer.concat([bytes.subarray(0, at), length, long, bytes.subarray(at + 8 + bytes[at])]);
+}
+
 /** Where a part of the file lies: short mostly, anything at times. */
 function part(random, length) {
   const start = random.below(length + 1);
@@ -64,7 +109,9 @@ function removeBytes(random, bytes) {
 function insertBytes(random, bytes) {
   const at = random.below(bytes.length + 1);
   const noise = Buffer.from(Array.from({ length: 1 + random.below(16) }, () => random.below(256)));
-  const text = Buffer.from(pick(random, ['"', "\\", "{", "}", "[", "]", ",", ":", "\n", "\r\n", "\ufeff", "\0", "\ud83d\ude00", "{%", "{{", "%}"]));
+  const text = Buffer.from(
+    pick(random, ['"', "\\", "{", "}", "[", "]", ",", ":", "\n", "\r\n", "\ufeff", "\0", "\ud83d\ude00", "{%", "{{", "%}"]),
+  );
   return Buffer.concat([bytes.subarray(0, at), random.below(2) ? noise : text, bytes.subarray(at)]);
 }
 
@@ -143,10 +190,10 @@ const inside = [
   (random, node) => Object.assign(pick(random, node.items), { key: `"${pick(random, TEXTS)}"` }),
 ];
 const anywhere = [
-  (random, _, replace) => replace(raw(pick(random, EXTREMES))),
-  (random, _, replace) => replace(raw(`"${pick(random, TEXTS)}"`)),
-  (random, _, replace) => replace(raw(pick(random, ["[]", "{}", "true", "false", "[null]", '{"":0}', "[[]]"]))),
-  (random, _, replace, other) => replace(raw(write(other).slice(0, 100_000))),
+  (random, _node, replace) => replace(raw(pick(random, EXTREMES))),
+  (random, _node, replace) => replace(raw(`"${pick(random, TEXTS)}"`)),
+  (random, _node, replace) => replace(raw(pick(random, ["[]", "{}", "true", "false", "[null]", '{"":0}', "[[]]"]))),
+  (_random, _node, replace, other) => replace(raw(write(other).slice(0, 100_000))),
   (random, node, replace) => {
     const depth = pick(random, [1, 10, 1000, 20_000]);
     const [open, close] = pick(random, [

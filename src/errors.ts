@@ -23,3 +23,20 @@ export class LayergradError extends Error {
     super(message, options);
   }
 }
+
+/**
+ * A stranger's value for a message: as JSON, control characters escaped, cut to a line. Numbers as they are, since JSON has no NaN, and
+ * `nothing` for undefined.
+ */
+export function excerpt(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (typeof value === "number" || typeof value === "bigint") return `${value}`;
+  if (typeof value === "string") return JSON.stringify(value.length > 120 ? `${value.slice(0, 120)}…` : value);
+  try {
+    const text = JSON.stringify(value) ?? String(value);
+    return text.length > 120 ? `${text.slice(0, 120)}…` : text;
+  } catch {
+    // Nested deeper than the stack: JSON.parse takes such a value, JSON.stringify does not.
+    return "(deeply nested)";
+  }
+}

@@ -1,4 +1,4 @@
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 import type { Row } from "../text/row.ts";
 
 /** Which columns of a file hold what. Those not named are called what they are: `instruction`, `input`, `output`. */
@@ -33,7 +33,7 @@ export interface RawTable {
 const CHAT_COLUMNS = ["messages", "conversations"];
 
 /** Names of the turns that a model wrote: OpenAI's, ShareGPT's, Gemini's. */
-const ASSISTANT_ROLES = new Set(["assistant", "gpt", "chatgpt", "model", "bot"]);
+const ASSISTANT_ROLES: ReadonlySet<unknown> = new Set(["assistant", "gpt", "chatgpt", "model", "bot"]);
 
 /**
  * The columns that rows are made from: those that the options name, else `instruction`, `input` and `output`; else, where a file lacks
@@ -76,24 +76,24 @@ export async function readColumns(path: string, table: RawTable, columns: Column
   const wantedInput = options.inputColumn;
   // A row may go without an input, but an input that no row has is a mistyped name.
   if (wantedInput !== undefined && raws.length > 0 && !raws.some(({ value }) => isObject(value) && Object.hasOwn(value, wantedInput)))
-    throw new LayergradError("data", `${path}: no row has ${quoted(wantedInput)}; ${choice(table, "input")}.`);
+    throw new LayergradError("data", `${path}: no row has ${excerpt(wantedInput)}; ${choice(table, "input")}.`);
   return raws.map((raw) => {
     if (!isObject(raw.value))
       throw new LayergradError(
         "data",
-        `${raw.where}: a row must be an object {"instruction", "input", "output"}, found ${describe(raw.value)}.`,
+        `${raw.where}: a row must be an object {"instruction", "input", "output"}, found ${describe(raw.value)}; correct the row or remove it.`,
       );
     const cells = raw.value;
     if ("messages" in columns) {
       const turns = cell(cells, columns.messages);
       if (!Array.isArray(turns)) throw wrongCell(raw.where, columns.messages, "messages", "a list of turns", turns, table);
-      return fromTurns(turns, `${raw.where}: ${quoted(columns.messages)}`);
+      return fromTurns(turns, `${raw.where}: ${excerpt(columns.messages)}`);
     }
     const textAt = (role: "instruction" | "input" | "output"): string => {
       const column = columns[role];
       const found = cell(cells, column) ?? (role === "input" ? "" : undefined);
       if (typeof found !== "string") throw wrongCell(raw.where, column, role, "a text", found, table);
-      return whole(found, `${raw.where}: ${quoted(column)}`);
+      return whole(found, `${raw.where}: ${excerpt(column)}`);
     };
     return { instruction: textAt("instruction"), input: textAt("input"), output: textAt("output") };
   });
@@ -109,7 +109,7 @@ export function describe(value: unknown): string {
 }
 
 function fromTurns(turns: readonly unknown[], where: string): Row {
-  const last = turns.findLastIndex((turn) => isObject(turn) && ASSISTANT_ROLES.has(String(roleOf(turn))));
+  const last = turns.findLastIndex((turn) => isObject(turn) && ASSISTANT_ROLES.has(roleOf(turn)));
   if (last < 0) {
     const roles = [...new Set(turns.map((turn) => (isObject(turn) ? describe(roleOf(turn)) : describe(turn))))];
     throw new LayergradError(
@@ -144,8 +144,16 @@ const cell = (cells: Readonly<Record<string, unknown>>, column: string): unknown
 // With the u flag a whole pair is one code point, so that only halves are left to match.
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
-/** The text, if it is Unicode throughout. */
+/** Longest text of a row, in UTF-16 units: about a million tokens, far more than any context. A word of 50 MB would fill the tokenizer's memory. */
+export const MAX_TEXT_LENGTH = 4_000_000;
+
+/** The text, if it is Unicode throughout and not endless. */
 function whole(text: string, where: string): string {
+  if (text.length > MAX_TEXT_LENGTH)
+    throw new LayergradError(
+      "data",
+      `${where} has ${text.length} characters, more than the ${MAX_TEXT_LENGTH} that a text may have; shorten the row or remove it.`,
+    );
   if (LONE_SURROGATE.test(text))
     throw new LayergradError("data", `${where} holds half of a surrogate pair, which no tokenizer accepts; correct the row or remove it.`);
   return text;
@@ -153,11 +161,13 @@ function whole(text: string, where: string): string {
 
 function wrongCell(where: string, column: string, role: string, expected: string, found: unknown, table: RawTable): LayergradError {
   const advice = table.columns.includes(column) ? "correct the row or remove it" : choice(table, role);
-  return new LayergradError("data", `${where}: ${quoted(column)} must be ${expected}, found ${describe(found)}; ${advice}.`);
+  return new LayergradError("data", `${where}: ${excerpt(column)} must be ${expected}, found ${describe(found)}; ${advice}.`);
 }
 
 /** What the columns are, and how to say which one holds what. */
 const choice = ({ columns }: RawTable, role: string): string =>
-  `the columns are ${columns.map(quoted).join(", ") || "none"}, and --${role}-column says which of them to take`;
+  `the columns are ${list(columns)}, and --${role}-column says which of them to take`;
 
-const quoted = (name: string): string => JSON.stringify(name);
+/** The first columns of a file by name: one that was made wrong may have thousands. */
+const list = (columns: readonly string[]): string =>
+  `${columns.slice(0, 12).map(excerpt).join(", ") || "none"}${columns.length > 12 ? " and more" : ""}`;

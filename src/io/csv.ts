@@ -1,5 +1,5 @@
 import { CsvError, parse } from "csv-parse/sync";
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 import type { RawTable } from "./columns.ts";
 
 /**
@@ -19,7 +19,7 @@ export function csvTable(text: string, path: string): RawTable {
   const [columns = [], ...rows] = records;
   const twice = columns.find((column, i) => columns.indexOf(column) !== i);
   if (twice !== undefined)
-    throw new LayergradError("data", `${path}: the header names the column ${JSON.stringify(twice)} twice; rename one of the two.`);
+    throw new LayergradError("data", `${path}: the header names the column ${excerpt(twice)} twice; rename one of the two.`);
   return {
     columns,
     read: () =>

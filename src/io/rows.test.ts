@@ -52,6 +52,8 @@ describe("readRows", () => {
     ['[{"instruction":"a","input":[],"output":"b"}]', "json", ', row 0: "input" must be a text, found a list'],
     ['{"instruction":"a","output":"b"}\n{"output":"b"}', "jsonl", ', line 2: "instruction" must be a text, found nothing'],
     ["[1]", "json", ", row 0: a row must be an object"],
+    [`[{"messages":[{"role":${"[".repeat(20_000)}${"]".repeat(20_000)},"content":"a"}]}]`, "json", 'no turn of the role "assistant"'],
+    [`[{"${"a".repeat(70_000)}":"b"}]`, "json", `the columns are "${"a".repeat(120)}…", and`],
     ["[[]]", "json", "found a list"],
     ['{"rows":[]}', "json", "must hold a JSON list of rows, found an object"],
     ["3", "json", "found the number 3"],
@@ -262,6 +264,22 @@ describe("readRows of Parquet", () => {
   ])("names the columns: %j", async (options, message) => {
     await expect(readRows(parquet("snappy"), options)).rejects.toThrow(message);
   });
+  it.each(["runs-beyond-page", "negative-columns"])("refuses a file made to take all memory or all time: %s", async (name) => {
+    await expect(readRows(join(fixtures, "data", "hostile", `${name}.parquet`))).rejects.toThrow(/cannot be read as Parquet/);
+  });
+  it.each([
+    ["nulls-2100k", "states 2100000 rows, more than the 2000000 read of one file; split it"],
+    ["nulls-1500k", "cannot be read as Parquet: parquet file states 1500000 rows, more than the"],
+    ["turns-4m", 'states 8000000 values in "messages", more than the 6000000 read of one file; split it'],
+  ])("refuses a valid file of more nulls than memory holds, however long its other columns: %s", async (name, message) => {
+    const bytes = readFileSync(join(fixtures, "data", "hostile", `${name}.parquet`));
+    // Bytes that no column read has: between the data and the footer, whose length stands before the last 4 bytes.
+    const footer = bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8);
+    await expect(
+      rows(Buffer.concat([bytes.subarray(0, footer), Buffer.alloc(700_000), bytes.subarray(footer)]), "parquet"),
+    ).rejects.toThrow(expect.objectContaining({ kind: "data", message: expect.stringContaining(message) }));
+  });
+
   it("says so where a file is no Parquet, or cut short", async () => {
     await expect(rows("PAR1 and no more", "parquet")).rejects.toThrow("cannot be read as Parquet");
     await expect(rows("", "parquet")).rejects.toThrow("cannot be read as Parquet");

@@ -14,6 +14,7 @@ import {
 } from "./columns.ts";
 import { csvTable } from "./csv.ts";
 import { fsReason } from "./fs-reason.ts";
+import { firstJsonError } from "./json-error.ts";
 import { parquetTable } from "./parquet.ts";
 import { parsePythonJson } from "./python-json.ts";
 
@@ -63,7 +64,7 @@ async function bytesOf(path: string): Promise<Buffer<ArrayBuffer>> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new LayergradError("data", `${path} cannot be read: ${fsReason(cause)}.`, { cause });
+    throw new LayergradError("data", `${path} cannot be read: ${fsReason(cause)}; give the path of a file that can.`, { cause });
   }
 }
 
@@ -92,7 +93,7 @@ function fromList(text: string, path: string): RawRow[] {
   try {
     value = parsePythonJson(text);
   } catch (cause) {
-    const { line, found } = firstJsonError(text);
+    const { line, found } = firstJsonError(text, { bareNumbers: true });
     const hint = line > 1 && text.trimStart().startsWith("{") ? "; if it holds one object a line, name it .jsonl" : "; correct it there";
     throw new LayergradError("data", `${path}, line ${line}: invalid JSON, ${found}${hint}.`, { cause });
   }
@@ -113,83 +114,11 @@ function fromLines(text: string, path: string): RawRow[] {
     try {
       rows.push({ where, value: parsePythonJson(line) });
     } catch (cause) {
-      const { found } = firstJsonError(line);
+      const { found } = firstJsonError(line, { bareNumbers: true });
       throw new LayergradError("data", `${where}: invalid JSON, ${found}; each line must hold one row.`, { cause });
     }
   }
   return rows;
-}
-
-/**
- * Where a text stops being JSON. `JSON.parse` tells the place in some versions of Node and for some mistakes only.
- * Bare NaN and Infinity pass, as they do with Python.
- */
-function firstJsonError(text: string): { line: number; found: string } {
-  const blank = /[ \t\r\n]*/y;
-  const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity/y;
-  let at = 0;
-  const skip = (pattern: RegExp): boolean => {
-    pattern.lastIndex = at;
-    const matched = pattern.test(text);
-    if (matched) at = pattern.lastIndex;
-    return matched;
-  };
-  /** Steps over a string; stays where it is not one, or goes to the character that breaks it. */
-  const string = (): boolean => {
-    if (text[at] !== '"') return false;
-    for (at++; at < text.length; at++) {
-      const char = text[at]!;
-      if (char === '"') {
-        at++;
-        return true;
-      }
-      if (char < " ") return false;
-      if (char === "\\") {
-        const escaped = /["\\/bfnrt]|u[0-9a-fA-F]{4}/y;
-        escaped.lastIndex = at + 1;
-        if (!escaped.test(text)) return false;
-        at = escaped.lastIndex - 1;
-      }
-    }
-    return false;
-  };
-  const open: string[] = [];
-  /** What may come: a value, a key, or what follows a value; in a fresh list or object also its end. */
-  let expected: "value" | "key" | "more" = "value";
-  let fresh = false;
-  for (;;) {
-    skip(blank);
-    const char = text[at];
-    if (expected === "more" && open.length === 0) break;
-    const closes = char !== undefined && char === open.at(-1) && (fresh || expected === "more");
-    fresh = false;
-    if (closes) {
-      at++;
-      open.pop();
-      expected = "more";
-    } else if (expected === "more") {
-      if (char !== ",") break;
-      at++;
-      expected = open.at(-1) === "}" ? "key" : "value";
-    } else if (expected === "key") {
-      if (!string()) break;
-      skip(blank);
-      if (text[at] !== ":") break;
-      at++;
-      expected = "value";
-    } else if (char === "[" || char === "{") {
-      at++;
-      open.push(char === "[" ? "]" : "}");
-      expected = char === "[" ? "value" : "key";
-      fresh = true;
-    } else {
-      if (!(char === '"' ? string() : skip(scalar))) break;
-      expected = "more";
-    }
-  }
-  const line = text.slice(0, at).split("\n").length;
-  const rest = text.slice(at, at + 20).split("\n")[0]!;
-  return { line, found: at >= text.length ? "which ends too early" : `which cannot go on with ${JSON.stringify(rest || "\n")}` };
 }
 
 /** Positions of a data set, from `start` up to but not including `end`. */

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 import { fsReason } from "./fs-reason.ts";
+import { firstJsonError } from "./json-error.ts";
 import { stringEnd } from "./python-json.ts";
 
 /** One tensor of a checkpoint: where its values lie and how they are stored. */
@@ -74,7 +75,9 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
   try {
     fd = openSync(path, "r");
   } catch (error) {
-    throw new LayergradError("model", `${path}: cannot be opened: ${fsReason(error)}.`, { cause: error });
+    throw new LayergradError("model", `${path}: cannot be opened: ${fsReason(error)}; download it again, or correct the link.`, {
+      cause: error,
+    });
   }
   try {
     return readSafetensorsHeaderFrom(fd, path);
@@ -150,15 +153,16 @@ export function parseSafetensorsHeader(raw: Uint8Array, fileSize: number, path: 
 
   if (raw[0] !== 0x7b) fail(`the header does not begin with "{": ${damaged}`);
   let json: unknown;
-  let text: string;
+  let text = "";
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw);
     json = JSON.parse(text);
   } catch (error) {
-    return fail(`the header is not valid JSON in UTF-8 (${(error as Error).message}): ${damaged}`, error);
+    const why = text === "" ? "other bytes" : firstJsonError(text, { bareNumbers: false }).found;
+    return fail(`the header is not valid JSON in UTF-8 (${why}): ${damaged}`, error);
   }
   const twice = duplicateKey(text);
-  if (twice !== undefined) fail(`the header names ${quote(twice)} twice: ${damaged}`);
+  if (twice !== undefined) fail(`the header names ${excerpt(twice)} twice: ${damaged}`);
 
   const dataStart = 8 + raw.byteLength;
   const dataBytes = fileSize - dataStart;
@@ -168,14 +172,14 @@ export function parseSafetensorsHeader(raw: Uint8Array, fileSize: number, path: 
     if (name === "__metadata__") {
       if (!isObject(value)) fail(`__metadata__ is no object: ${damaged}`);
       for (const [key, entry] of Object.entries(value as object)) {
-        if (typeof entry !== "string") fail(`__metadata__ ${quote(key)} is not a string: ${damaged}`);
+        if (typeof entry !== "string") fail(`__metadata__ ${excerpt(key)} is not a string: ${damaged}`);
         metadata.set(key, entry);
       }
       continue;
     }
     if (name.length > MAX_NAME_LENGTH)
       fail(`a tensor's name has ${name.length} characters, more than the ${MAX_NAME_LENGTH} allowed: ${damaged}`);
-    tensors.set(name, { name, file: path, ...checkTensor(value, dataStart, dataBytes, (what) => fail(`tensor ${quote(name)} ${what}`)) });
+    tensors.set(name, { name, file: path, ...checkTensor(value, dataStart, dataBytes, (what) => fail(`tensor ${excerpt(name)} ${what}`)) });
   }
   checkCoverage([...tensors.values()], dataStart, fileSize, fail);
   return { tensors, metadata };
@@ -188,28 +192,29 @@ function checkTensor(
   fail: (what: string) => never,
 ): Pick<TensorInfo, "dtype" | "shape" | "offset" | "byteLength"> {
   const again = "download the file again.";
-  if (!isObject(value)) return fail(`is described by ${show(value)}, expected an object; ${again}`);
+  if (!isObject(value)) return fail(`is described by ${excerpt(value)}, expected an object; ${again}`);
   const { dtype, shape, data_offsets: offsets } = value;
   const extra = Object.keys(value).find((key) => key !== "dtype" && key !== "shape" && key !== "data_offsets");
-  if (extra !== undefined) fail(`has the unknown field ${quote(extra)}; ${again}`);
+  if (extra !== undefined) fail(`has the unknown field ${excerpt(extra)}; ${again}`);
   const bits = typeof dtype === "string" ? dtypeBits.get(dtype) : undefined;
   if (typeof dtype !== "string" || bits === undefined) {
     return fail(
-      `has the dtype ${show(dtype)}, which the safetensors format does not know; save the model in float32, float16 or bfloat16.`,
+      `has the dtype ${excerpt(dtype)}, which the safetensors format does not know; save the model in float32, float16 or bfloat16.`,
     );
   }
-  if (!Array.isArray(shape) || !shape.every(isSize)) return fail(`has the shape ${show(shape)}, expected non-negative integers; ${again}`);
+  if (!Array.isArray(shape) || !shape.every(isSize))
+    return fail(`has the shape ${excerpt(shape)}, expected non-negative integers; ${again}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
-    return fail(`has the data_offsets ${show(offsets)}, expected two non-negative integers; ${again}`);
+    return fail(`has the data_offsets ${excerpt(offsets)}, expected two non-negative integers; ${again}`);
   }
   const [begin, end] = offsets as [number, number];
-  if (begin > end) fail(`has the data_offsets ${show(offsets)}, which end before they begin; ${again}`);
+  if (begin > end) fail(`has the data_offsets ${excerpt(offsets)}, which end before they begin; ${again}`);
   if (end > dataBytes) fail(`ends at byte ${end} of the data, of which the file has ${Math.max(0, dataBytes)}: it is truncated; ${again}`);
   // BigInt, so that a product of huge sizes cannot round its way to the right length.
   const needed = shape.reduce((product: bigint, size: number) => product * BigInt(size), 1n) * BigInt(bits);
   if (needed !== BigInt(end - begin) * 8n) {
     const bytes = needed % 8n === 0n ? `${needed / 8n} bytes` : `${needed} bits`;
-    fail(`of ${dtype} with the shape ${show(shape)} takes ${bytes}, but its data_offsets span ${end - begin} bytes; ${again}`);
+    fail(`of ${dtype} with the shape ${excerpt(shape)} takes ${bytes}, but its data_offsets span ${end - begin} bytes; ${again}`);
   }
   return { dtype, shape, offset: dataStart + begin, byteLength: end - begin };
 }
@@ -220,14 +225,14 @@ function checkCoverage(tensors: TensorInfo[], dataStart: number, fileSize: numbe
   let position = dataStart;
   let previous = "the header";
   for (const tensor of tensors) {
-    if (tensor.offset < position) fail(`tensors ${previous} and ${quote(tensor.name)} overlap: the file is damaged; download it again.`);
+    if (tensor.offset < position) fail(`tensors ${previous} and ${excerpt(tensor.name)} overlap: the file is damaged; download it again.`);
     if (tensor.offset > position) {
       fail(
-        `${tensor.offset - position} bytes between ${previous} and tensor ${quote(tensor.name)} belong to no tensor: the file is damaged; download it again.`,
+        `${tensor.offset - position} bytes between ${previous} and tensor ${excerpt(tensor.name)} belong to no tensor: the file is damaged; download it again.`,
       );
     }
     position = tensor.offset + tensor.byteLength;
-    previous = quote(tensor.name);
+    previous = excerpt(tensor.name);
   }
   if (position < fileSize) fail(`has ${fileSize - position} bytes after its last tensor: the file is damaged; download it again.`);
 }
@@ -284,19 +289,4 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isSize(value: unknown): boolean {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0);
-}
-
-/** A stranger's text for a message: quoted, its control characters escaped, not longer than a line. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
-}
-
-function show(value: unknown): string {
-  try {
-    const text = JSON.stringify(value) ?? "(missing)";
-    return text.length > 120 ? `${text.slice(0, 120)}…` : text;
-  } catch {
-    // Nested deeper than the stack: JSON.parse takes such a value, JSON.stringify does not.
-    return "(deeply nested)";
-  }
 }

@@ -1,4 +1,4 @@
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 
 /** Typed access to a `config.json`: what is missing or out of range is named, with what was found. */
 export class ConfigReader {
@@ -18,7 +18,7 @@ export class ConfigReader {
   integer(key: string, fallback?: number, limit = 1e7): number {
     const value = this.get(key, fallback);
     if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1 || value > limit) {
-      this.refuse(`${key} must be an integer from 1 to ${limit}, found ${print(value)}`);
+      this.malformed(`${key} must be an integer from 1 to ${limit}, found ${excerpt(value)}`);
     }
     return value as number;
   }
@@ -26,7 +26,7 @@ export class ConfigReader {
   positive(key: string, fallback?: number): number {
     const value = this.get(key, fallback);
     if (typeof value !== "number" || !(value > 0 && value < Number.POSITIVE_INFINITY))
-      this.refuse(`${key} must be a positive number, found ${print(value)}`);
+      this.malformed(`${key} must be a positive number, found ${excerpt(value)}`);
     return value as number;
   }
 
@@ -37,13 +37,13 @@ export class ConfigReader {
 
   boolean(key: string, fallback: boolean): boolean {
     const value = this.get(key, fallback);
-    if (typeof value !== "boolean") this.refuse(`${key} must be true or false, found ${print(value)}`);
+    if (typeof value !== "boolean") this.malformed(`${key} must be true or false, found ${excerpt(value)}`);
     return value as boolean;
   }
 
   string(key: string, fallback?: string): string {
     const value = this.get(key, fallback);
-    if (typeof value !== "string") this.refuse(`${key} must be a string, found ${print(value)}`);
+    if (typeof value !== "string") this.malformed(`${key} must be a string, found ${excerpt(value)}`);
     return value as string;
   }
 
@@ -52,7 +52,7 @@ export class ConfigReader {
     if (!this.has(key)) return undefined;
     const value = this.fields[key];
     if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string"))
-      this.refuse(`${key} must be a list of strings, found ${print(value)}`);
+      this.malformed(`${key} must be a list of strings, found ${excerpt(value)}`);
     return value as string[];
   }
 
@@ -64,26 +64,27 @@ export class ConfigReader {
   /** A nested object; a reader of nothing where it is absent or null. */
   object(key: string): ConfigReader {
     const value = this.has(key) ? this.fields[key] : {};
-    if (typeof value !== "object" || Array.isArray(value)) this.refuse(`${key} must be an object, found ${print(value)}`);
+    if (typeof value !== "object" || Array.isArray(value)) this.malformed(`${key} must be an object, found ${excerpt(value)}`);
     return new ConfigReader(value as Record<string, unknown>, `${this.where}: ${key}`);
   }
 
   /** Refuses any value of a field but these: what is not computed must not be passed over. */
   only(key: string, ...supported: readonly unknown[]): void {
     if (this.has(key) && !supported.includes(this.fields[key])) {
-      this.refuse(`${key} ${print(this.fields[key])} is not supported, only ${supported.map(print).join(" or ")}`);
+      this.refuse(`${key} ${excerpt(this.fields[key])} is not supported, only ${supported.map(excerpt).join(" or ")}`);
     }
   }
 
+  /** Refuses what a configuration asks for; `why` is a clause without its full stop. */
   refuse(why: string): never {
-    throw new LayergradError("model", `${this.where}: ${why}.`);
+    throw new LayergradError("model", `${this.where}: ${why}; choose another model, or its original config.json.`);
+  }
+
+  private malformed(why: string): never {
+    throw new LayergradError("model", `${this.where}: ${why}; use the model's original config.json.`);
   }
 
   private get(key: string, fallback: unknown): unknown {
     return this.has(key) ? this.fields[key] : fallback;
   }
 }
-
-/** As JSON, but for numbers: JSON has no NaN, which a `config.json` that Python wrote may hold. */
-const print = (value: unknown): string =>
-  value === undefined ? "nothing" : (typeof value === "number" ? `${value}` : (JSON.stringify(value) ?? String(value))).slice(0, 80);

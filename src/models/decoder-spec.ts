@@ -1,3 +1,4 @@
+import { excerpt } from "../errors.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import type { ModelSpec } from "./family.ts";
 import { type RopeSpec, readRope } from "./rope.ts";
@@ -64,7 +65,7 @@ function readWindows(config: ConfigReader, layers: number, isLocal?: (layer: num
   const known = isLocal ? ["full_attention", "sliding_attention"] : ["full_attention"];
   const unknown = types?.find((type) => !known.includes(type));
   if (unknown !== undefined)
-    config.refuse(`layer_types holds "${unknown}", which is not supported, only ${known.map((t) => `"${t}"`).join(" and ")}`);
+    config.refuse(`layer_types holds ${excerpt(unknown)}, which is not supported, only ${known.map((t) => `"${t}"`).join(" and ")}`);
   const local = Array.from({ length: layers }, (_, i) => (types ? types[i] === "sliding_attention" : (isLocal?.(i) ?? false)));
   return local.map((is) => (is ? config.integer("sliding_window", undefined, 1e9) : Number.POSITIVE_INFINITY));
 }

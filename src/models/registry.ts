@@ -1,3 +1,4 @@
+import { excerpt } from "../errors.ts";
 import { ConfigReader } from "./config-reader.ts";
 import { gemma } from "./families/gemma.ts";
 import { gemma2 } from "./families/gemma2.ts";
@@ -19,13 +20,17 @@ export const supportedModelTypes: readonly string[] = families.flatMap((f) => f.
 /**
  * The family and sizes a `config.json` describes.
  *
+ * @param where - What messages call it: its path.
  * @throws {LayergradError} `model` if the family is not supported or a field asks for something that is not computed.
  */
-export function readModel(fields: Readonly<Record<string, unknown>>): { readonly family: Family; readonly spec: ModelSpec } {
-  const config = new ConfigReader(fields);
+export function readModel(
+  fields: Readonly<Record<string, unknown>>,
+  where = "config.json",
+): { readonly family: Family; readonly spec: ModelSpec } {
+  const config = new ConfigReader(fields, where);
   const modelType = config.string("model_type");
   const family = families.find((f) => f.modelTypes.includes(modelType));
-  if (!family) return config.refuse(`model_type "${modelType}" is not supported, only ${supportedModelTypes.join(", ")}`);
+  if (!family) return config.refuse(`model_type ${excerpt(modelType)} is not supported, only ${supportedModelTypes.join(", ")}`);
   for (const part of [config, config.object("text_config")]) {
     for (const key of ["quantization_config", "num_local_experts", "num_experts", "n_routed_experts"])
       if (part.has(key)) part.refuse(`${key} is set: quantised weights and mixtures of experts are not supported`);

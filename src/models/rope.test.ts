@@ -59,27 +59,27 @@ describe("rotary frequencies", () => {
     [
       "an unknown type",
       { rope_type: "dynamic" },
-      'config.json: rope_scaling: rope type "dynamic" is not supported, only "default", "linear" and "llama3".',
+      'config.json: rope_scaling: rope type "dynamic" is not supported, only "default", "linear" and "llama3"',
     ],
-    ["partly rotated heads", { partial_rotary_factor: 0.75 }, "rope_scaling: partial_rotary_factor 0.75 is not supported, only 1."],
+    ["partly rotated heads", { partial_rotary_factor: 0.75 }, "rope_scaling: partial_rotary_factor 0.75 is not supported, only 1"],
     [
       "settings by type of layer",
       { full_attention: { rope_theta: 1e6 } },
-      "config.json: rope_scaling: settings for full_attention alone are not supported in this family.",
+      "config.json: rope_scaling: settings for full_attention alone are not supported in this family",
     ],
-    ["no factor", { ...llama31, factor: undefined }, "config.json: rope_scaling: factor must be a positive number, found nothing."],
-    ["a factor below zero", { ...llama31, factor: -8 }, "config.json: rope_scaling: factor must be a positive number, found -8."],
+    ["no factor", { ...llama31, factor: undefined }, "config.json: rope_scaling: factor must be a positive number, found nothing"],
+    ["a factor below zero", { ...llama31, factor: -8 }, "config.json: rope_scaling: factor must be a positive number, found -8"],
     [
       "bounds in the wrong order",
       { ...llama31, low_freq_factor: 4, high_freq_factor: 4 },
-      "config.json: rope_scaling: high_freq_factor 4 must be above low_freq_factor 4.",
+      "config.json: rope_scaling: high_freq_factor 4 must be above low_freq_factor 4",
     ],
     [
       "a broken context",
       { ...llama31, original_max_position_embeddings: 0.5 },
       "original_max_position_embeddings must be an integer from 1",
     ],
-    ["θ of zero", { rope_theta: 0 }, "config.json: rope_scaling: rope_theta must be a positive number, found 0."],
+    ["θ of zero", { rope_theta: 0 }, "config.json: rope_scaling: rope_theta must be a positive number, found 0"],
   ])("are refused for %s", (_, scaling, message) => {
     const read = () => frequencies({ rope_scaling: scaling });
     expect(read).toThrow(LayergradError);

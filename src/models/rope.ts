@@ -1,3 +1,4 @@
+import { excerpt } from "../errors.ts";
 import type { ConfigReader } from "./config-reader.ts";
 
 /** Rotary position embedding: the angle of pair i at position p is p · inverseFrequencies[i]. */
@@ -34,19 +35,25 @@ export const plainRope = (base: number, headDim: number): RopeSpec => ({
  * are computed.
  *
  * @param theta - Where the parameters hold no `rope_theta`.
- * @throws {LayergradError} `model`, naming the field, for any other type.
+ * @throws {LayergradError} `model`, naming the field, for any other type, and for frequencies that are not finite.
  */
 export function ropeOf(parameters: ConfigReader, theta: number, headDim: number): RopeSpec {
   parameters.only("partial_rotary_factor", 1);
   const { inverseFrequencies: plain } = plainRope(parameters.positive("rope_theta", theta), headDim);
+  const inverseFrequencies = plain.map(scalingOf(parameters));
+  if (!inverseFrequencies.every(Number.isFinite)) parameters.refuse("these rotary settings give angles that are not finite");
+  return { inverseFrequencies };
+}
+
+function scalingOf(parameters: ConfigReader): (frequency: number) => number {
   const type = parameters.string("rope_type", parameters.string("type", "default"));
-  if (type === "default") return { inverseFrequencies: plain };
+  if (type === "default") return (frequency) => frequency;
   if (type === "linear") {
     const factor = parameters.positive("factor");
-    return { inverseFrequencies: plain.map((frequency) => frequency / factor) };
+    return (frequency) => frequency / factor;
   }
-  if (type === "llama3") return { inverseFrequencies: plain.map(llama3Scaling(parameters)) };
-  return parameters.refuse(`rope type "${type}" is not supported, only "default", "linear" and "llama3"`);
+  if (type === "llama3") return llama3Scaling(parameters);
+  return parameters.refuse(`rope type ${excerpt(type)} is not supported, only "default", "linear" and "llama3"`);
 }
 
 /**

@@ -3,8 +3,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LayergradError } from "../errors.ts";
-import { Lock } from "./lock.ts";
+import { Lock, LockHeld } from "./lock.ts";
 
 let folder = "";
 let path = "";
@@ -36,7 +35,7 @@ describe("Lock", () => {
     Lock.acquire(path).release();
     writeFileSync(path, holder({ pid: process.ppid }));
     expect(() => Lock.acquire(path)).toThrow(`process ${process.ppid} works in this folder since 2026-01-01T00:00:00Z; wait until it ends`);
-    expect(() => Lock.acquire(path)).toThrow(LayergradError);
+    expect(() => Lock.acquire(path)).toThrow(LockHeld);
     expect(readdirSync(folder)).toEqual(["run.lock"]);
   });
 
@@ -78,6 +77,7 @@ describe("Lock", () => {
     expect(() => Lock.acquire(path)).toThrow(
       "process 77 on elsewhere works in this folder since 2026-01-01T00:00:00Z; if it is gone, remove this file",
     );
+    expect(() => Lock.acquire(path)).not.toThrow(LockHeld);
   });
 
   it.each(["", "{", "null", '{"pid":-1}', '{"token":"t","pid":"1"}'])(

@@ -31,6 +31,9 @@ interface Holder {
   started: string;
 }
 
+/** A live process of this machine holds the lock: it may be waited for. */
+export class LockHeld extends LayergradError {}
+
 /** Locks of this process, for where the system does not tell one process from a later one of the same pid. */
 const held = new Set<string>();
 
@@ -58,7 +61,8 @@ export class Lock {
    * Takes the lock, or a dead process's.
    *
    * @param path - The lock file; its folder exists.
-   * @throws {LayergradError} `"output"` if a live process holds it (names its pid), or the file cannot be made.
+   * @throws {LayergradError} `"output"` if it cannot be told that the holder is dead, or the file cannot be made; a {@link LockHeld} if a live process of
+   * this machine holds it (names its pid).
    */
   static acquire(path: string): Lock {
     const holder: Holder = {
@@ -142,7 +146,7 @@ function refuseIfAlive(path: string, text: string): void {
     );
   }
   if (isAlive(holder)) {
-    throw new LayergradError(
+    throw new LockHeld(
       "output",
       `${path}: process ${holder.pid} works in this folder since ${holder.started}; wait until it ends, or choose another folder.`,
     );

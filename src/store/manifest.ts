@@ -1,4 +1,5 @@
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
+import { firstJsonError } from "../io/json-error.ts";
 
 /** The version of manifest.json's own layout. */
 export const MANIFEST_VERSION = 1;
@@ -51,16 +52,28 @@ export type IdentityRequest = Omit<Identity, "date"> & { date?: string | undefin
 
 /** The model, as far as it takes to find the same one again. */
 export interface ModelDescription {
-  /** The folder as it was given. */
+  /** The folder, file or id as it was given. */
   folder: string;
   /** Hub id, where known. */
   id?: string;
   /** Hub revision (commit), where known. */
   revision?: string;
+  /** The adapter that was merged into the weights, where there is one. */
+  adapter?: AdapterDescription;
   /** `model_type` of its configuration. */
   type?: string;
   /** SHA-256 by file name. */
   files: Readonly<Record<string, string>>;
+}
+
+/** An adapter, as far as it takes to find the same one again. */
+export interface AdapterDescription {
+  /** The folder or id as it was given. */
+  folder: string;
+  /** Hub id, where known. */
+  id?: string;
+  /** Hub revision (commit), where known. */
+  revision?: string;
 }
 
 /** The data file. */
@@ -140,13 +153,13 @@ export function identityDifferences(recorded: Readonly<Record<string, unknown>>,
   return [...keys]
     .sort((a, b) => rank(a) - rank(b))
     .filter((key) => JSON.stringify(recorded[key]) !== JSON.stringify(requested[key]))
-    .map((key) => `${key} (recorded ${show(recorded[key])}, now ${show(requested[key])})`);
+    .map((key) => `${key.slice(0, 60)} (recorded ${show(recorded[key])}, now ${show(requested[key])})`);
 }
 
 function show(value: unknown): string {
   if (value === undefined) return "nothing";
-  if (Array.isArray(value)) return value.join(",");
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value.join(",").slice(0, 200);
+  const text = typeof value === "string" ? value : excerpt(value);
   // A hash is told from another by its first digits.
   return /^[0-9a-f]{40,}$/.test(text) ? `${text.slice(0, 12)}…` : text.slice(0, 60);
 }
@@ -164,25 +177,33 @@ export function parseManifest(text: string, path: string): Manifest {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw fail(`is not valid JSON (${(error as Error).message}), so the folder cannot be told to be a run's`, error);
+    const { line, found } = firstJsonError(text, { bareNumbers: false });
+    throw fail(`is not valid JSON in line ${line}, ${found}, so the folder cannot be told to be a run's`, error);
   }
   if (!isObject(value) || value.tool !== "layergrad") throw fail("was not written by layergrad");
   if (value.manifestVersion !== MANIFEST_VERSION) {
     throw fail(`has the version ${show(value.manifestVersion)}, this layergrad reads ${MANIFEST_VERSION}`);
   }
-  const { identity, model, data, times } = value;
-  if (
-    !isObject(identity) ||
-    !isObject(model) ||
-    !isObject(data) ||
-    !isObject(times) ||
-    !Array.isArray(times.sessions) ||
-    !times.sessions.every(isObject)
-  ) {
-    throw fail("lacks a part that every manifest has (identity, model, data or times)");
+  const { identity, model, data, options, versions, times } = value;
+  if (![identity, model, data, options, versions, times].every(isObject)) {
+    throw fail("lacks a part that every manifest has (identity, model, data, options, versions or times)");
   }
+  // Deeper than any of ours, and than JSON.stringify can follow.
+  if (!isShallow(value, 8)) throw fail("is nested more deeply than any manifest");
+  if (!/^\d{4}-\d{2}-\d{2}$/.test(String((identity as Partial<Identity>).date))) throw fail("has no date in its identity");
+  const { sessions } = times as { sessions?: unknown };
+  if (!Array.isArray(sessions) || !sessions.every(isSession)) throw fail("has a session without a status or its numbers of rows");
   return value as unknown as Manifest;
 }
+
+const statuses: readonly unknown[] = ["running", "done", "interrupted", "failed", "killed"] satisfies SessionStatus[];
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const isSession = (value: unknown): boolean =>
+  isObject(value) && statuses.includes(value.status) && isCount(value.rowsDone) && isCount(value.rowsSkipped);
+
+const isShallow = (value: unknown, levels: number): boolean =>
+  typeof value !== "object" || value === null || (levels > 0 && Object.values(value).every((entry) => isShallow(entry, levels - 1)));
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);

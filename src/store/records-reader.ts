@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, read as readCallback } from "node:fs";
 import { promisify } from "node:util";
 import { LayergradError } from "../errors.ts";
 import { fsReason } from "../io/fs-reason.ts";
+import { firstJsonError } from "../io/json-error.ts";
 import { parsePythonJson } from "../io/python-json.ts";
 import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
 import { type CosineStatistics, parseMatrixKey } from "./record.ts";
@@ -127,8 +128,9 @@ export async function* readRecords(path: string, options: ReadRecordsOptions = {
     const fail = (what: string, cause?: unknown): LayergradError =>
       new LayergradError("data", `${path}:${line.number}: ${what}`, cause === undefined ? undefined : { cause });
     let value: unknown;
+    let text: string | undefined;
     try {
-      let text = decoder.decode(line.bytes);
+      text = decoder.decode(line.bytes);
       if (line.number === 1 && text.startsWith("\uFEFF")) text = text.slice(1);
       if (text.trim() === "") continue;
       value = parsePythonJson(text);
@@ -138,7 +140,8 @@ export async function* readRecords(path: string, options: ReadRecordsOptions = {
         return;
       }
       const torn = line.terminated ? "" : " (the last line is cut off: a run was killed; running it again repairs the file)";
-      throw fail(`is not valid JSON in UTF-8${torn}: ${(error as Error).message}.`, error);
+      const found = text === undefined ? "other bytes" : firstJsonError(text, { bareNumbers: true }).found;
+      throw fail(`is not valid JSON in UTF-8${torn}, ${found}; remove the line.`, error);
     }
     yield toRecord(value, line.number, fail);
   }

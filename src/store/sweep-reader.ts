@@ -1,5 +1,6 @@
 import type { SweepLabels, SweepRow, SweepStep } from "../analysis/sweep.ts";
 import { LayergradError } from "../errors.ts";
+import { firstJsonError } from "../io/json-error.ts";
 import { parsePythonJson } from "../io/python-json.ts";
 import { readLines } from "./records-reader.ts";
 
@@ -22,7 +23,7 @@ export async function readSweeps(path: string): Promise<SweepRow[]> {
       record = parsePythonJson(text);
     } catch (error) {
       if (!line.terminated) return rows;
-      throw fail(`is not valid JSON: ${(error as Error).message}.`, error);
+      throw fail(`is not valid JSON, ${firstJsonError(text, { bareNumbers: true }).found}; remove the line.`, error);
     }
     const row = toSweepRow(record, fail);
     if (row !== null) rows.push(row);

@@ -20,6 +20,7 @@ describe("matchesPattern", () => {
     ["wiki/popular.500", "wiki/popular-500", false],
     ["*", "a/b", false],
     ["**", "a/b/c", true],
+    ["a".repeat(70_000), "a/b", false],
   ])("%s and %s: %s", (pattern, name, matches) => {
     expect(matchesPattern(pattern, name)).toBe(matches);
   });

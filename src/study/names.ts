@@ -1,9 +1,12 @@
+/** Longer than any name; a pattern beyond it matches nothing, and need not be made a regular expression. */
+const MAX_PATTERN_LENGTH = 500;
+
 /**
  * Whether a name with slashes matches a pattern: `*` stands for any text within a segment, a segment `**` for any number of segments,
  * none included. `aqua/**` matches `aqua/none` and `aqua/none/irrelevant`, `aqua/*` only the first.
  */
 export function matchesPattern(pattern: string, name: string): boolean {
-  return matchSegments(pattern.split("/"), name.split("/"));
+  return pattern.length <= MAX_PATTERN_LENGTH && matchSegments(pattern.split("/"), name.split("/"));
 }
 
 function matchSegments([first, ...pattern]: readonly string[], segments: readonly string[]): boolean {

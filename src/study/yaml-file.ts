@@ -59,7 +59,7 @@ export class YamlFile {
     const { line, col } = this.lines.linePos(offset);
     return new LayergradError(
       "usage",
-      `${this.path}:${Math.max(1, line)}:${Math.max(1, col)}: ${what}.`,
+      `${this.path}:${Math.max(1, line)}:${Math.max(1, col)}: ${shortened(what)}.`,
       cause === undefined ? undefined : { cause },
     );
   }
@@ -147,6 +147,9 @@ export class YamlFile {
     return text as T;
   }
 }
+
+/** A clause of a length that is read, whatever a file's words have. */
+const shortened = (what: string): string => what.replace(/\S{160,}/g, (word) => `${word.slice(0, 100)}…`).slice(0, 1000);
 
 /** `a, b or c` */
 export const either = (choices: readonly string[]): string =>

@@ -1,5 +1,5 @@
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 import { type Row, userText } from "./row.ts";
 import { parseDay, strftime } from "./strftime.ts";
 
@@ -37,6 +37,9 @@ export interface ChatTemplateOptions {
 
 const NAMED_TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+// With the u flag a whole pair is one code point, so that only halves are left to match.
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
 /** As in Jinja's sandbox, which the reference runs templates in. */
 const MAX_RANGE = 100_000;
 /** Rounds of loops and calls of macros of one prompt together: far above any real template's, and over in a second. */
@@ -60,7 +63,12 @@ export function findChatTemplate(tokenizerConfig: unknown, jinja?: string): stri
   if (typeof found !== "string")
     throw new LayergradError(
       "model",
-      `tokenizer_config.json: chat_template must be a text or hold one named "default", found ${named.map(({ name }) => JSON.stringify(name)).join(", ") || "none"}; use --mode base.`,
+      `tokenizer_config.json: chat_template must be a text or hold one named "default", found ${
+        named
+          .map(({ name }) => excerpt(name))
+          .slice(0, 8)
+          .join(", ") || "none"
+      }; use --mode base.`,
     );
   return found;
 }
@@ -118,10 +126,12 @@ export function createChatTemplate({ tokenizerConfig, jinja, modelType, date }: 
         environment.set(name, value);
       }
       try {
-        return String(new Interpreter(environment).run(template.parsed).value);
+        const prompt = String(new Interpreter(environment).run(template.parsed).value);
+        if (LONE_SURROGATE.test(prompt) && !LONE_SURROGATE.test(user)) throw new TemplateError("it writes half of a surrogate pair");
+        return prompt;
       } catch (cause) {
         if (cause instanceof LayergradError) throw cause;
-        const reason = cause instanceof RangeError ? "it does not come to an end" : cause instanceof Error ? cause.message : String(cause);
+        const reason = cause instanceof RangeError ? "it does not come to an end" : reasonOf(cause);
         throw new LayergradError("model", `the model's chat template failed: ${reason}; use --mode base or another template.`, { cause });
       }
     },
@@ -169,11 +179,17 @@ function parse(source: string): Template {
   } catch (cause) {
     throw new LayergradError(
       "model",
-      `the model's chat template cannot be read: ${cause instanceof Error ? cause.message : String(cause)}; use --mode base.`,
+      `the model's chat template cannot be read: ${cause instanceof RangeError ? "it is nested too deeply" : reasonOf(cause)}; use --mode base.`,
       { cause },
     );
   }
 }
+
+/** What the engine, or the template itself, says of a failure, as a part of a sentence. */
+const reasonOf = (cause: unknown): string =>
+  cause instanceof TypeError
+    ? "it is malformed"
+    : (cause instanceof Error ? cause.message : String(cause)).replace(/\s+/g, " ").trim().replace(/\.$/, "").slice(0, 300);
 
 // Names that no template can write, so that it cannot hide them either.
 const STRIP = " strip";

@@ -1,4 +1,4 @@
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 
 /**
  * Rewrites a tokenizer.json so that the JavaScript library gives the ids of the Rust original.
@@ -137,7 +137,7 @@ function split(regex: string, behavior: Behavior, invert: boolean, where: string
 function behaviorAt(config: Config, where: string, fallback?: Behavior): Behavior {
   const name = config.behavior ?? fallback;
   const known = BEHAVIORS.find((behavior) => behavior === name);
-  if (known === undefined) throw refused(where, `the behavior ${JSON.stringify(name)}`, "the original knows no such split");
+  if (known === undefined) throw refused(where, `the behavior ${excerpt(name)}`, "the original knows no such split");
   return known;
 }
 
@@ -178,14 +178,14 @@ export function adaptPreTokenizer(value: unknown, where = "pre_tokenizer", mayBe
     case "CharDelimiterSplit":
       return split(patternAt({ pattern: { String: config.delimiter } }, where), "Removed", false, where);
     case "FixedLength":
-      return split(`[\\s\\S]{1,${config.length}}`, "Isolated", false, where);
+      return split(`[\\s\\S]{1,${integer(config.length, `${where}.length`)}}`, "Isolated", false, where);
     case "Metaspace": {
       const replacement = stringAt(config, "replacement", where);
       const prepend = config.prepend_scheme ?? "always";
       if (config.add_prefix_space === false && prepend !== "never")
         throw refused(
           where,
-          `with add_prefix_space false and prepend_scheme ${JSON.stringify(prepend)}`,
+          `with add_prefix_space false and prepend_scheme ${excerpt(prepend)}`,
           "the original refuses the contradiction too",
         );
       if (prepend === "first" && mayBeInside)
@@ -200,7 +200,7 @@ export function adaptPreTokenizer(value: unknown, where = "pre_tokenizer", mayBe
       return config.split === false ? mark : sequence([mark, split(pattern, "MergedWithNext", false, where)]);
     }
     default:
-      throw refused(where, `of type ${JSON.stringify(config.type)}`, "the JavaScript tokenizer library has no exact counterpart");
+      throw refused(where, `of type ${excerpt(config.type)}`, "the JavaScript tokenizer library has no exact counterpart");
   }
 }
 
@@ -243,7 +243,7 @@ export function adaptNormalizer(value: unknown, where = "normalizer"): Config | 
       // Character by character in the original: JavaScript alone turns a final Σ into ς.
       return { type: "Sequence", normalizers: [replace("Σ", "σ"), { type: "Lowercase" }] };
     default:
-      throw refused(where, `of type ${JSON.stringify(config.type)}`, "the JavaScript tokenizer library has no exact counterpart");
+      throw refused(where, `of type ${excerpt(config.type)}`, "the JavaScript tokenizer library has no exact counterpart");
   }
 }
 
@@ -251,15 +251,12 @@ export function adaptNormalizer(value: unknown, where = "normalizer"): Config | 
 export function adaptModel(value: unknown): Config {
   const model = configAt(value, "model");
   const type = model.type ?? (Array.isArray(model.merges) ? "BPE" : undefined);
-  if (type !== "BPE") throw refused("model", `of type ${JSON.stringify(type)}`, "only BPE is, which the supported model families use");
+  if (type !== "BPE") throw refused("model", `of type ${excerpt(type)}`, "only BPE is, which the supported model families use");
   const vocab = configAt(model.vocab, "model.vocab");
-  for (const token in vocab)
-    if (!Number.isSafeInteger(vocab[token]))
-      throw new LayergradError(
-        "model",
-        `tokenizer.json: model.vocab[${JSON.stringify(token)}] must be an integer; use the model's original file.`,
-      );
-  listAt(model, "merges", "model");
+  if (Object.keys(vocab).length === 0)
+    throw new LayergradError("model", "tokenizer.json: model.vocab is empty, so no text has a token; use the model's original file.");
+  for (const token in vocab) integer(vocab[token], `model.vocab[${excerpt(token)}]`);
+  for (const [i, merge] of listAt(model, "merges", "model").entries()) checkMerge(merge, vocab, `model.merges[${i}]`);
   if (model.continuing_subword_prefix) throw refused("model", "continuing_subword_prefix", "the JavaScript tokenizer library ignores it");
   if (model.dropout) throw refused("model", "dropout", "it makes tokens random, so that a run could not be repeated");
   return { ...model, type };
@@ -301,26 +298,47 @@ export function specialIds(value: unknown, where = "post_processor"): SpecialIds
         }
         const name = stringAt(configAt(piece.SpecialToken, `${where}.single[${i}].SpecialToken`), "id", `${where}.single[${i}]`);
         const known = configAt(config.special_tokens, `${where}.special_tokens`);
-        const ids = listAt(configAt(known[name], `${where}.special_tokens[${JSON.stringify(name)}]`), "ids", `${where}.special_tokens`);
-        for (const id of ids) (seen ? after : before).push(integer(id, `${where}.special_tokens[${JSON.stringify(name)}].ids`));
+        const ids = listAt(configAt(known[name], `${where}.special_tokens[${excerpt(name)}]`), "ids", `${where}.special_tokens`);
+        for (const id of ids) (seen ? after : before).push(integer(id, `${where}.special_tokens[${excerpt(name)}].ids`));
       }
       if (!seen) throw refused(`${where}.single`, "without the text", "nothing of a row would be left");
       return { before, after };
     }
     default:
-      throw refused(where, `of type ${JSON.stringify(config.type)}`, "the original knows no such post-processor");
+      throw refused(where, `of type ${excerpt(config.type)}`, "the original knows no such post-processor");
   }
+}
+
+/** A merge of two tokens into a third, all of them in the vocabulary; written as a pair, or as one text with a space between. */
+function checkMerge(merge: unknown, vocab: Config, where: string): void {
+  const pair = typeof merge === "string" ? merge.split(" ") : merge;
+  if (!Array.isArray(pair) || pair.length !== 2 || !pair.every((token) => typeof token === "string"))
+    throw new LayergradError(
+      "model",
+      `tokenizer.json: ${where} must be a pair of tokens, found ${describe(merge)}; use the model's original file.`,
+    );
+  const [left, right] = pair as [string, string];
+  const unknown = [left, right, left + right].find((token) => !Object.hasOwn(vocab, token));
+  if (unknown !== undefined)
+    throw new LayergradError(
+      "model",
+      `tokenizer.json: ${where} is of the token ${excerpt(unknown)}, which model.vocab does not have; use the model's original file.`,
+    );
 }
 
 function pairId(value: unknown, where: string): number {
   return integer(Array.isArray(value) ? value[1] : undefined, where);
 }
 
+/** Largest id: tokens are held as 32-bit integers. */
+const MAX_ID = 2 ** 31 - 1;
+
+/** An id, or a count; both are small. */
 function integer(value: unknown, where: string): number {
-  if (!Number.isSafeInteger(value) || (value as number) < 0)
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > MAX_ID)
     throw new LayergradError(
       "model",
-      `tokenizer.json: ${where} must hold token ids, found ${describe(value)}; use the model's original file.`,
+      `tokenizer.json: ${where} must be a whole number from 0 to ${MAX_ID}, found ${typeof value === "number" ? value : describe(value)}; use the model's original file.`,
     );
   return value as number;
 }

@@ -120,10 +120,11 @@ describe("createTokenizer", () => {
     [[], "the file must be an object, found a list"],
     [{}, "model must be an object, found nothing"],
     [tiny({}, { vocab: ["a"] }), "model.vocab must be an object, found a list"],
-    [tiny({}, { vocab: { a: "1" } }), 'model.vocab["a"] must be an integer'],
+    [tiny({}, { vocab: { a: "1" } }), 'model.vocab["a"] must be a whole number from 0 to 2147483647, found a string'],
     [tiny({}, { merges: 3 }), "model.merges must be a list, found a number"],
     [tiny({ added_tokens: [{}] }), "added_tokens[0].content must be a string"],
     [tiny({ added_tokens: 1 }), "added_tokens must be a list"],
+    [tiny({ pre_tokenizer: { type: "FixedLength", length: "1}|(" } }), "pre_tokenizer.length must be a whole number"],
     [
       tiny({ pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } }),
       "cannot be used: Invalid regular expression",

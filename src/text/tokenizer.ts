@@ -109,8 +109,7 @@ function assemble(json: object): LibraryTokenizer {
   try {
     return new LibraryTokenizer(json, {});
   } catch (cause) {
-    throw new LayergradError("model", `tokenizer.json cannot be used: ${cause instanceof Error ? cause.message : String(cause)}.`, {
-      cause,
-    });
+    const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\s+/g, " ").slice(0, 300);
+    throw new LayergradError("model", `tokenizer.json cannot be used: ${reason}; use the model's original file.`, { cause });
   }
 }
