@@ -129,23 +129,18 @@ describe("openCheckpoint", () => {
   });
 
   describe("refuses with a sentence that says what to do", () => {
-    it("a folder that is not there, and says that nothing is fetched where it looks like a hub id", async () => {
-      expect(await refusal(join(root, "none"))).toMatch(/there is no such folder; give the path/);
-      expect(await refusal("org-of-nobody/model")).toContain("models are not fetched from the hub: download it first");
-    });
-    it("a file, a GGUF file, an empty folder", async () => {
+    it("a folder that is not there", async () =>
+      expect(await refusal(join(root, "none"))).toMatch(/there is no such folder; give the path/));
+    it("a file, an empty folder", async () => {
       put("weights.txt", "");
-      put("model.gguf", "GGUF");
-      expect(await refusal(join(folder, "weights.txt"))).toContain("is a file; give the folder");
-      expect(await refusal(join(folder, "model.gguf"))).toContain("is a GGUF file, which is not read; give the folder");
+      expect(await refusal(join(folder, "weights.txt"))).toContain("is a file; give a .gguf file, or the folder");
       mkdirSync(join(folder, "empty"));
       expect(await refusal(join(folder, "empty"))).toContain("the folder is empty");
     });
     const files: [title: string, names: string[], message: string][] = [
       ["a folder without config", ["tokenizer.json"], "has no config.json"],
-      ["a folder with GGUF alone", ["a.Q4_1.gguf"], "only GGUF (a.Q4_1.gguf)"],
       ["a hub cache folder", ["blobs", "refs", "snapshots"], "one revision inside it (snapshots/<revision>)"],
-      ["an adapter", ["adapter_config.json", "adapter_model.safetensors"], "merge it into its base model"],
+      ["an adapter", ["adapter_config.json", "adapter_model.safetensors"], "give its base model as the model and this as its adapter"],
       ["a folder without tokenizer", ["config.json"], "has no tokenizer.json; download it, or convert"],
       [
         "a SentencePiece tokenizer alone",
@@ -154,7 +149,6 @@ describe("openCheckpoint", () => {
       ],
       ["a folder without weights", ["config.json", "tokenizer.json"], "has no weights"],
       ["pickles", ["config.json", "tokenizer.json", "pytorch_model.bin"], "weights only as pytorch_model.bin, a pickle"],
-      ["GGUF beside a config", ["config.json", "tokenizer.json", "m.gguf"], "weights only as GGUF (m.gguf)"],
       [
         "shards without index",
         ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors"],

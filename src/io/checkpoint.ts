@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, read as readCallback, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, read as readCallback, readdirSync, readFileSync, readSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
-import { LayergradError } from "../errors.ts";
+import { excerpt, LayergradError } from "../errors.ts";
 import { isWidenable, storedBytes, type WidenableDtype, widen } from "../tensor/widen.ts";
 import { fsCode, fsReason } from "./fs-reason.ts";
+import { firstJsonError } from "./json-error.ts";
 import { parsePythonJson } from "./python-json.ts";
 import { duplicateKey, readSafetensorsHeaderFrom, type TensorInfo } from "./safetensors.ts";
 
@@ -20,8 +21,9 @@ export interface CheckpointHashes {
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** An open model folder: its configuration, the text side's files, and its tensors, read on demand. */
+/** An open model: its configuration, the text side's files, and its tensors, read on demand. */
 export interface Checkpoint {
+  /** Path of the folder, or of the file where a file holds the model. */
   readonly folder: string;
   /** config.json, as it stands. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -33,26 +35,18 @@ export interface Checkpoint {
     /** Text of chat_template.jinja; undefined where there is none (the template may then be in `tokenizerConfig`). */
     readonly chatTemplate: string | undefined;
   };
-  /** All tensors by name, those of unsupported dtypes included: they are an error only when read. */
+  /** All tensors by name. Those of unsupported dtypes are an error only when read, unless the language model needs them. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /**
-   * Reads one tensor, widened exactly to float32, row-major. Takes no memory beside the result.
+   * Reads one tensor as float32, row-major: widened exactly, dequantised, or merged with an adapter. Takes little memory beside the result.
    *
    * @param target - Where the values go, of the tensor's length; default a new array.
-   * @throws {LayergradError} `"model"` if there is no such tensor, its dtype is not F32, F16 or BF16, or the file fails.
+   * @throws {LayergradError} `"model"` if there is no such tensor, its dtype is not read, or the file fails.
    */
   read(name: string, target?: Float32Array): Promise<Float32Array>;
-  /** {@link Checkpoint.read}, holding the event loop. */
-  readSync(name: string, target?: Float32Array): Float32Array;
-  /**
-   * Reads the rows `start … end` (without `end`) of a tensor of two dimensions, shape `[end − start, width]`.
-   *
-   * @throws {LayergradError} As {@link Checkpoint.read}, and if the tensor has no such rows or is not of two dimensions.
-   */
-  readRowRange(name: string, start: number, end: number, target?: Float32Array): Promise<Float32Array>;
   /**
    * Gathers rows of a tensor of two dimensions, shape `[indices.length, width]`, by positioned reads: an embedding look-up that
-   * never holds the table. Each row asked for is read once, neighbours together, whatever the order and repetitions.
+   * never holds the table. Each row asked for is read once, whatever the order and repetitions.
    *
    * @throws {LayergradError} As {@link Checkpoint.read}, and if an index is no row of the tensor.
    */
@@ -61,6 +55,18 @@ export interface Checkpoint {
   hashes(): Promise<CheckpointHashes>;
   /** Closes the files. Reads after that are an error. */
   close(): void;
+}
+
+/** A model of safetensors files. */
+export interface SafetensorsCheckpoint extends Checkpoint {
+  /** {@link Checkpoint.read}, holding the event loop. */
+  readSync(name: string, target?: Float32Array): Float32Array;
+  /**
+   * Reads the rows `start … end` (without `end`) of a tensor of two dimensions, shape `[end − start, width]`.
+   *
+   * @throws {LayergradError} As {@link Checkpoint.read}, and if the tensor has no such rows or is not of two dimensions.
+   */
+  readRowRange(name: string, start: number, end: number, target?: Float32Array): Promise<Float32Array>;
 }
 
 /** Largest config.json or index read, in bytes: real ones have some kilobytes, the index of the largest models some megabytes. */
@@ -82,20 +88,9 @@ const readAsync = promisify(readCallback);
  * @param folder - The folder's path.
  * @throws {LayergradError} `"model"`: one sentence that says what is wrong with which file, and what to do.
  */
-export async function openCheckpoint(folder: string): Promise<Checkpoint> {
+export async function openCheckpoint(folder: string): Promise<SafetensorsCheckpoint> {
   const entries = listFolder(folder);
-  const config = readJson(folder, "config.json", MAX_CONFIG_BYTES);
-  if (config === undefined) throw missingConfig(folder, entries);
-  if (!isRecord(config)) throw new LayergradError("model", `${join(folder, "config.json")}: is no JSON object; download it again.`);
-
-  const tokenizerJson = readJson(folder, "tokenizer.json", MAX_TOKENIZER_BYTES);
-  if (tokenizerJson === undefined) {
-    const saved = "AutoTokenizer.from_pretrained(…).save_pretrained(…) of Python's transformers writes one";
-    const instead = entries.includes("tokenizer.model") ? " (a SentencePiece tokenizer.model is there, which is not read)" : "";
-    throw new LayergradError("model", `${folder}: has no tokenizer.json${instead}; download it, or convert the tokenizer: ${saved}.`);
-  }
-  const tokenizerConfig = readJson(folder, "tokenizer_config.json", MAX_TOKENIZER_BYTES);
-  const chatTemplate = readText(folder, "chat_template.jinja", MAX_TOKENIZER_BYTES);
+  const { config, files: texts } = readModelTexts(folder);
 
   const files = new Map<string, number>();
   try {
@@ -103,12 +98,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     const tensors = new Map<string, TensorInfo>();
     const open = (name: string): ReadonlyMap<string, TensorInfo> => {
       const path = join(folder, name);
-      let fd: number;
-      try {
-        fd = openSync(path, "r");
-      } catch (error) {
-        throw new LayergradError("model", `${path}: cannot be opened: ${fsReason(error)}.`, { cause: error });
-      }
+      const fd = openFile(path);
       files.set(path, fd);
       weightFiles.push(name);
       return readSafetensorsHeaderFrom(fd, path).tensors;
@@ -122,18 +112,8 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     } else {
       throw missingWeights(folder, entries);
     }
-    const textFiles = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].filter(
-      (_, i) => [tokenizerJson, tokenizerConfig, chatTemplate][i] !== undefined,
-    );
-    return new OpenCheckpoint(
-      folder,
-      config,
-      { tokenizerJson, tokenizerConfig, chatTemplate },
-      tensors,
-      files,
-      ["config.json", ...weightFiles],
-      textFiles,
-    );
+    for (const info of tensors.values()) if (isWeight.test(info.name)) dtypeOf(info);
+    return new OpenCheckpoint(folder, config, texts, tensors, files, ["config.json", ...weightFiles], textFilesOf(texts));
   } catch (error) {
     for (const fd of files.values()) closeSync(fd);
     throw error;
@@ -141,21 +121,134 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
 }
 
 /**
- * Adds a tensor under the name it has in a model of text alone: multimodal checkpoints hold that model as `language_model.model.…` or
- * `model.language_model.…`.
+ * Reads what a model folder holds beside its weights: config.json, tokenizer.json, and if there, tokenizer_config.json and
+ * chat_template.jinja.
+ *
+ * @throws {LayergradError} `"model"`: what is wrong with which file.
  */
+export function readModelTexts(folder: string): Pick<Checkpoint, "config" | "files"> {
+  const entries = listFolder(folder);
+  const config = readJson(folder, "config.json", MAX_CONFIG_BYTES);
+  if (config === undefined) throw missingConfig(folder, entries);
+  if (!isRecord(config)) throw new LayergradError("model", `${join(folder, "config.json")}: is no JSON object; download it again.`);
+
+  const files = readTextFiles(folder);
+  if (files.tokenizerJson === undefined) {
+    const saved = "AutoTokenizer.from_pretrained(…).save_pretrained(…) of Python's transformers writes one";
+    const instead = entries.includes("tokenizer.model") ? " (a SentencePiece tokenizer.model is there, which is not read)" : "";
+    throw new LayergradError("model", `${folder}: has no tokenizer.json${instead}; download it, or convert the tokenizer: ${saved}.`);
+  }
+  return { config, files };
+}
+
+/** Reads what a folder holds for the text side; what is not there is undefined. */
+export function readTextFiles(folder: string): Checkpoint["files"] {
+  return {
+    tokenizerJson: readJson(folder, "tokenizer.json", MAX_TOKENIZER_BYTES),
+    tokenizerConfig: readJson(folder, "tokenizer_config.json", MAX_TOKENIZER_BYTES),
+    chatTemplate: readText(folder, "chat_template.jinja", MAX_TOKENIZER_BYTES),
+  };
+}
+
+/** Names of the text side's files that are there. */
+const textFilesOf = ({ tokenizerJson, tokenizerConfig, chatTemplate }: Checkpoint["files"]): string[] =>
+  ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].filter(
+    (_, i) => [tokenizerJson, tokenizerConfig, chatTemplate][i] !== undefined,
+  );
+
+/**
+ * Opens one safetensors file by itself, with the JSON file that describes it: an adapter's.
+ *
+ * @throws {LayergradError} `"model"`: what is wrong with which file; a dtype that is not read too, as all of an adapter is needed.
+ */
+export function openWeightFile(folder: string, name: string, describedBy: string): SafetensorsCheckpoint {
+  const config = readDescription(folder, describedBy);
+  const path = join(folder, name);
+  const fd = openFile(path);
+  try {
+    const texts = { tokenizerJson: undefined, tokenizerConfig: undefined, chatTemplate: undefined };
+    const { tensors } = readSafetensorsHeaderFrom(fd, path);
+    for (const info of tensors.values()) dtypeOf(info, "adapter");
+    return new OpenCheckpoint(folder, config, texts, tensors, new Map([[path, fd]]), [describedBy, name], []);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Reads a JSON file that describes weights beside it. */
+export function readDescription(folder: string, name: string): Readonly<Record<string, unknown>> {
+  const description = readJson(folder, name, MAX_CONFIG_BYTES);
+  if (!isRecord(description)) throw new LayergradError("model", `${join(folder, name)}: is missing or no JSON object; download it again.`);
+  return description;
+}
+
+/** Opens a file for reading. */
+export function openFile(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    throw new LayergradError("model", `${path}: cannot be opened: ${fsReason(error)}; download it again, or correct the link.`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * The name that a tensor has in a model of text alone: multimodal checkpoints, and adapters of them, hold that model as
+ * `language_model.model.…` or `model.language_model.…`.
+ */
+export const textModelName = (stored: string): string =>
+  stored.replace(/^language_model\./, "").replace(/^model\.language_model\./, "model.");
+
 function addTensor(tensors: Map<string, TensorInfo>, stored: string, info: TensorInfo): void {
-  const name = stored.replace(/^language_model\./, "").replace(/^model\.language_model\./, "model.");
+  const name = textModelName(stored);
   if (tensors.has(name))
     throw new LayergradError(
       "model",
-      `${info.file}: holds tensor ${quote(name)} under two names, ${quote(stored)} being one; download it again.`,
+      `${info.file}: holds tensor ${excerpt(name)} under two names, ${excerpt(stored)} being one; download it again.`,
     );
   tensors.set(name, info);
 }
 
-const singleFile = "model.safetensors";
-const indexFile = "model.safetensors.index.json";
+/** Name of the weights in one file. */
+export const singleFile = "model.safetensors";
+/** Name of the index of weights in several files. */
+export const indexFile = "model.safetensors.index.json";
+
+const indexFail = (folder: string, what: string): LayergradError => new LayergradError("model", `${join(folder, indexFile)}: ${what}`);
+
+/**
+ * Reads the index of a model folder: the weight files that it names, and the tensors that it puts into each. Every name is a plain one of
+ * a file in the folder.
+ *
+ * @throws {LayergradError} `"model"`: what is wrong with the index.
+ */
+export function readShardIndex(folder: string): ReadonlyMap<string, readonly string[]> {
+  const path = join(folder, indexFile);
+  const fail = (what: string): LayergradError => indexFail(folder, what);
+  const text = readText(folder, indexFile, MAX_CONFIG_BYTES);
+  if (text === undefined) throw fail("disappeared while the model was opened.");
+  const index = parseJson(text, path);
+  const weightMap = isRecord(index) ? index.weight_map : undefined;
+  if (!isRecord(weightMap)) throw fail('has no "weight_map" that maps tensor names to files; download it again.');
+  const twice = duplicateKey(text);
+  if (twice !== undefined) throw fail(`names ${excerpt(twice)} twice; download it again.`);
+  const shards = new Map<string, string[]>();
+  for (const [name, shard] of Object.entries(weightMap)) {
+    if (typeof shard !== "string") throw fail(`maps tensor ${excerpt(name)} to no file name; download it again.`);
+    if (!isPlainFileName(shard)) {
+      throw fail(
+        `maps tensor ${excerpt(name)} to ${excerpt(shard)}, expected the plain name of a .safetensors file in the same folder; do not use this download.`,
+      );
+    }
+    const names = shards.get(shard);
+    if (names) names.push(name);
+    else shards.set(shard, [name]);
+  }
+  if (shards.size === 0) throw fail("lists no tensors; download it again.");
+  return shards;
+}
 
 /** Opens the shards that the index names and takes from each the tensors the index puts there. */
 function openShards(
@@ -164,33 +257,13 @@ function openShards(
   open: (name: string) => ReadonlyMap<string, TensorInfo>,
   tensors: Map<string, TensorInfo>,
 ): void {
-  const path = join(folder, indexFile);
-  const fail = (what: string): LayergradError => new LayergradError("model", `${path}: ${what}`);
-  const text = readText(folder, indexFile, MAX_CONFIG_BYTES);
-  if (text === undefined) throw fail("disappeared while the model was opened.");
-  const index = parseJson(text, path);
-  const weightMap = isRecord(index) ? index.weight_map : undefined;
-  if (!isRecord(weightMap)) throw fail('has no "weight_map" that maps tensor names to files; download it again.');
-  const twice = duplicateKey(text);
-  if (twice !== undefined) throw fail(`names ${quote(twice)} twice; download it again.`);
-  const shards = new Map<string, string[]>();
-  for (const [name, shard] of Object.entries(weightMap)) {
-    if (typeof shard !== "string") throw fail(`maps tensor ${quote(name)} to no file name; download it again.`);
-    if (!isPlainFileName(shard)) {
-      throw fail(
-        `maps tensor ${quote(name)} to ${quote(shard)}, expected the plain name of a .safetensors file in the same folder; do not use this download.`,
-      );
-    }
-    const names = shards.get(shard);
-    if (names) names.push(name);
-    else shards.set(shard, [name]);
-  }
-  if (shards.size === 0) throw fail("lists no tensors; download it again.");
+  const fail = (what: string): LayergradError => indexFail(folder, what);
+  const shards = readShardIndex(folder);
   const missing = [...shards.keys()].filter((shard) => !entries.includes(shard)).sort();
   if (missing.length > 0) {
     const rest = missing.length > 3 ? ` and ${missing.length - 3} more` : "";
     throw fail(
-      `names ${missing.slice(0, 3).map(quote).join(", ")}${rest}, not in the folder; download the missing shard${missing.length > 1 ? "s" : ""}.`,
+      `names ${missing.slice(0, 3).map(excerpt).join(", ")}${rest}, not in the folder; download the missing shard${missing.length > 1 ? "s" : ""}.`,
     );
   }
   for (const shard of [...shards.keys()].sort()) {
@@ -198,7 +271,7 @@ function openShards(
     // Tensors of the shard that the index puts elsewhere, or nowhere, are left out, as every other reader does.
     for (const name of shards.get(shard)!) {
       const info = held.get(name);
-      if (!info) throw fail(`puts tensor ${quote(name)} into ${shard}, which does not hold it; download both files again.`);
+      if (!info) throw fail(`puts tensor ${excerpt(name)} into ${shard}, which does not hold it; download both files again.`);
       addTensor(tensors, name, info);
     }
   }
@@ -209,7 +282,19 @@ function isPlainFileName(name: string): boolean {
   return /^[^\p{C}/\\:]+\.safetensors$/u.test(name) && !name.includes("..");
 }
 
-class OpenCheckpoint implements Checkpoint {
+/** Tensors that every run reads, so that a dtype that cannot be read is told before anything is computed or written. */
+const isWeight = /^(model\.(layers|embed_tokens|norm)|lm_head)\./;
+
+function dtypeOf({ name, file, dtype }: TensorInfo, owner: "model" | "adapter" = "model"): WidenableDtype {
+  if (!isWidenable(dtype))
+    throw new LayergradError(
+      "model",
+      `${file}: tensor ${excerpt(name)} is stored as ${dtype}, expected F32, F16 or BF16; save the ${owner} in one of these.`,
+    );
+  return dtype;
+}
+
+class OpenCheckpoint implements SafetensorsCheckpoint {
   #hashes: Promise<CheckpointHashes> | undefined;
   #closed = false;
 
@@ -236,7 +321,10 @@ class OpenCheckpoint implements Checkpoint {
   async readRowRange(name: string, start: number, end: number, target?: Float32Array): Promise<Float32Array> {
     const { info, dtype, rows, width } = this.#findTable(name);
     if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > rows) {
-      throw new LayergradError("model", `${info.file}: rows ${start} to ${end} of ${quote(name)} were asked for, which has ${rows} rows.`);
+      throw new LayergradError(
+        "model",
+        `${info.file}: rows ${start} to ${end} of ${excerpt(name)} were asked for, which has ${rows} rows.`,
+      );
     }
     return this.#readValues(info, dtype, info.offset + start * width * storedBytes[dtype], (end - start) * width, target);
   }
@@ -250,7 +338,7 @@ class OpenCheckpoint implements Checkpoint {
       if (!Number.isInteger(index) || index < 0 || index >= rows) {
         throw new LayergradError(
           "model",
-          `${info.file}: row ${index} of ${quote(name)} was asked for, which has ${rows} rows; a tokenizer that does not belong to these weights gives such ids.`,
+          `${info.file}: row ${index} of ${excerpt(name)} was asked for, which has ${rows} rows; a tokenizer that does not belong to these weights gives such ids.`,
         );
       }
     }
@@ -297,23 +385,16 @@ class OpenCheckpoint implements Checkpoint {
     if (!info)
       throw new LayergradError(
         "model",
-        `${this.folder}: has no tensor ${quote(name)}; its config.json promises one, so the two do not belong together.`,
+        `${this.folder}: has no tensor ${excerpt(name)}; its config.json promises one, so the two do not belong together.`,
       );
-    const { dtype } = info;
-    if (!isWidenable(dtype)) {
-      throw new LayergradError(
-        "model",
-        `${info.file}: tensor ${quote(name)} is stored as ${dtype}, expected F32, F16 or BF16; save the model in one of these.`,
-      );
-    }
-    return { info, dtype };
+    return { info, dtype: dtypeOf(info) };
   }
 
   #findTable(name: string): { info: TensorInfo; dtype: WidenableDtype; rows: number; width: number } {
     const { info, dtype } = this.#find(name);
     const [rows, width] = info.shape;
     if (info.shape.length !== 2 || rows === undefined || width === undefined) {
-      throw new LayergradError("model", `${info.file}: tensor ${quote(name)} has the shape [${info.shape}], expected two dimensions.`);
+      throw new LayergradError("model", `${info.file}: tensor ${excerpt(name)} has the shape [${info.shape}], expected two dimensions.`);
     }
     return { info, dtype, rows, width };
   }
@@ -367,13 +448,16 @@ class OpenCheckpoint implements Checkpoint {
   async #hashAll(): Promise<CheckpointHashes> {
     const sums = new Map<string, string>();
     for (const name of [...this.weightFiles, ...this.textFiles].sort()) sums.set(name, await hashFile(join(this.folder, name)));
-    const combine = (names: readonly string[]): string => {
-      const hash = createHash("sha256");
-      for (const name of [...names].sort()) hash.update(`${name}\0${sums.get(name)}\n`);
-      return hash.digest("hex");
-    };
+    const combine = (names: readonly string[]): string => combineSums(names.map((name) => [name, sums.get(name)!]));
     return { weights: combine(this.weightFiles), tokenizer: combine(this.textFiles), files: Object.fromEntries(sums) };
   }
+}
+
+/** One SHA-256 over names and sums, in name order. */
+export function combineSums(sums: readonly (readonly [string, string])[]): string {
+  const hash = createHash("sha256");
+  for (const [name, sum] of [...sums].sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(`${name}\0${sum}\n`);
+  return hash.digest("hex");
 }
 
 /**
@@ -393,14 +477,16 @@ export async function hashFile(path: string, kind: "model" | "data" = "model"): 
       hash.update(buffer.subarray(0, bytesRead));
     }
   } catch (error) {
-    throw new LayergradError(kind, `${path}: cannot be read: ${fsReason(error)}.`, { cause: error });
+    throw new LayergradError(kind, `${path}: cannot be read: ${fsReason(error)}; make it readable, or download it again.`, {
+      cause: error,
+    });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
   return hash.digest("hex");
 }
 
-function takeTarget(target: Float32Array | undefined, n: number, name: string): Float32Array {
+export function takeTarget(target: Float32Array | undefined, n: number, name: string): Float32Array {
   if (target && target.length !== n) throw new RangeError(`read of ${name}: target has ${target.length} values, expected ${n}`);
   return target ?? new Float32Array(n);
 }
@@ -413,44 +499,40 @@ function storedPart(out: Float32Array, dtype: WidenableDtype): Uint8Array {
 
 function readFailure(info: TensorInfo, error: unknown): Error {
   if (fsCode(error) === undefined) return error as Error;
-  return new LayergradError("model", `${info.file}: tensor ${quote(info.name)} cannot be read: ${fsReason(error)}.`, { cause: error });
+  return new LayergradError("model", `${info.file}: tensor ${excerpt(info.name)} cannot be read: ${fsReason(error)}.`, { cause: error });
 }
 
 function shrunk(info: TensorInfo): LayergradError {
   return new LayergradError(
     "model",
-    `${info.file}: ended inside tensor ${quote(info.name)}: the file was changed while it was in use; start again.`,
+    `${info.file}: ended inside tensor ${excerpt(info.name)}: the file was changed while it was in use; start again.`,
   );
 }
 
-function listFolder(folder: string): string[] {
+export function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder).sort();
   } catch (error) {
     const code = fsCode(error);
     if (code === "ENOTDIR" && isFile(folder)) {
-      const what = /\.gguf$/i.test(folder) ? "is a GGUF file, which is not read" : "is a file";
-      throw new LayergradError("model", `${folder}: ${what}; give the folder that holds config.json and model.safetensors.`, {
-        cause: error,
-      });
+      throw new LayergradError(
+        "model",
+        `${folder}: is a file; give a .gguf file, or the folder that holds config.json and model.safetensors.`,
+        {
+          cause: error,
+        },
+      );
     }
     if (code === "ENOENT") {
-      const hub = /^[\w.-]+\/[\w.-]+$/.test(folder) ? " (models are not fetched from the hub: download it first)" : "";
-      throw new LayergradError("model", `${folder}: there is no such folder${hub}; give the path of a model folder.`, { cause: error });
+      throw new LayergradError("model", `${folder}: there is no such folder; give the path of a model folder.`, { cause: error });
     }
     throw new LayergradError("model", `${folder}: the model folder cannot be read: ${fsReason(error)}.`, { cause: error });
   }
 }
 
 function missingConfig(folder: string, entries: readonly string[]): LayergradError {
-  const gguf = entries.find((name) => /\.gguf$/i.test(name));
   if (entries.length === 0)
     return new LayergradError("model", `${folder}: the folder is empty; give the folder that holds config.json and model.safetensors.`);
-  if (gguf)
-    return new LayergradError(
-      "model",
-      `${folder}: has no config.json, only GGUF (${gguf}), which is not read; download the safetensors version.`,
-    );
   if (entries.includes("snapshots") && entries.includes("blobs")) {
     return new LayergradError(
       "model",
@@ -460,7 +542,7 @@ function missingConfig(folder: string, entries: readonly string[]): LayergradErr
   if (entries.includes("adapter_config.json")) {
     return new LayergradError(
       "model",
-      `${folder}: holds an adapter (adapter_config.json), not a whole model; merge it into its base model and save that.`,
+      `${folder}: holds an adapter (adapter_config.json), not a whole model; give its base model as the model and this as its adapter.`,
     );
   }
   return new LayergradError("model", `${folder}: has no config.json; give a model folder as the Hugging Face hub has it.`);
@@ -479,8 +561,6 @@ function missingWeights(folder: string, entries: readonly string[]): LayergradEr
       `has its weights only as ${pickle}, a pickle that can run code and is not read; convert it with save_pretrained(…, safe_serialization=True) of Python's transformers.`,
     );
   }
-  const gguf = matching(/\.gguf$/i);
-  if (gguf) return fail(`has its weights only as GGUF (${gguf}), which is not read; download the safetensors version.`);
   return fail(`has no weights, neither ${singleFile} nor ${indexFile}; download them.`);
 }
 
@@ -490,7 +570,7 @@ function readText(folder: string, name: string, limit: number): string | undefin
   try {
     fd = openSync(path, "r");
     const stat = fstatSync(fd);
-    if (stat.isDirectory()) throw new LayergradError("model", `${path}: is a folder, expected a file.`);
+    if (stat.isDirectory()) throw new LayergradError("model", `${path}: is a folder, expected a file; download the file.`);
     if (stat.size > limit)
       throw new LayergradError("model", `${path}: has ${stat.size} bytes, more than the ${limit} that a ${basename(name)} may have.`);
     return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(fd));
@@ -498,7 +578,9 @@ function readText(folder: string, name: string, limit: number): string | undefin
     if (error instanceof LayergradError) throw error;
     if (fsCode(error) === "ENOENT" && !isBrokenLink(folder, name)) return undefined;
     if (error instanceof TypeError) throw new LayergradError("model", `${path}: is not UTF-8 text; download it again.`, { cause: error });
-    throw new LayergradError("model", `${path}: cannot be read: ${fsReason(error)}.`, { cause: error });
+    throw new LayergradError("model", `${path}: cannot be read: ${fsReason(error)}; make it readable, or download it again.`, {
+      cause: error,
+    });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
@@ -514,12 +596,12 @@ function parseJson(text: string, path: string): unknown {
     // Python's json, which writes these files, may leave a bare Infinity or NaN in them.
     return parsePythonJson(text);
   } catch (error) {
-    const pointer = text.startsWith("version https://git-lfs")
-      ? "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
-      : undefined;
-    throw new LayergradError("model", `${path}: ${pointer ?? `is not valid JSON (${(error as Error).message}); download it again`}.`, {
-      cause: error,
-    });
+    if (text.startsWith("version https://git-lfs"))
+      throw new LayergradError("model", `${path}: is a Git LFS pointer, not the file itself; fetch it with \`git lfs pull\`.`, {
+        cause: error,
+      });
+    const { line, found } = firstJsonError(text, { bareNumbers: true });
+    throw new LayergradError("model", `${path}: is not valid JSON in line ${line}, ${found}; download it again.`, { cause: error });
   }
 }
 
@@ -542,8 +624,4 @@ function isFile(path: string): boolean {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
 }
