@@ -15,7 +15,9 @@ import { builtFile } from "./runtime/built-file.ts";
 import * as t from "./tensor/expr.ts";
 
 // Measuring
-export { type Model, openModel } from "./run/open-model.ts";
+export { type Model, type ModelOrigin, type OpenModelOptions, openModel } from "./run/open-model.ts";
+export type { ModelPlace, ModelReference } from "./run/locate-model.ts";
+export type { DownloadWatcher } from "./hub/fetch-model.ts";
 export type { MeasureOptions } from "./run/measuring.ts";
 export { type MeasuredRow, measureRows, type RowInput } from "./run/measure-rows.ts";
 export { type RunOptions, type RunSummary, type RunWatcher, run } from "./run/run.ts";

@@ -25,7 +25,10 @@ export function bytes(text: string): number {
 
 /** Options that several commands share, in one wording. */
 export const shared = {
-  model: () => new Option("--model <folder>", "Hugging Face model folder").makeOptionMandatory(),
+  model: () =>
+    new Option("--model <model>", "model folder, GGUF file, or id of the Hugging Face Hub such as Qwen/Qwen2-1.5B").makeOptionMandatory(),
+  revision: () => new Option("--revision <revision>", "branch, tag or commit of a model of the Hub (default: main)"),
+  adapter: () => new Option("--adapter <adapter>", "LoRA adapter to merge into the weights: a PEFT folder, or an id of the Hub"),
   data: () =>
     new Option(
       "--data <data>",

@@ -11,6 +11,8 @@ import { watchRun } from "./watch.ts";
 
 interface RunFlags extends ColumnOptions {
   readonly model: string;
+  readonly revision?: string;
+  readonly adapter?: string;
   readonly data: string;
   readonly out: string;
   readonly mode: PromptMode;
@@ -37,6 +39,8 @@ export const runCommand = (): Command =>
   withColumns(new Command("run"))
     .description("measure the layer-wise gradients of every row of a data file; the same call again goes on where it stopped")
     .addOption(shared.model())
+    .addOption(shared.revision())
+    .addOption(shared.adapter())
     .addOption(shared.data())
     .requiredOption("--out <folder>", "output folder: records.jsonl, skipped.jsonl, manifest.json")
     .addOption(shared.mode())

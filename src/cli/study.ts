@@ -13,7 +13,9 @@ import { studyTemplate, type TemplateName, templateNames } from "../study/templa
 import { interruptible } from "./interrupt.ts";
 import { shared } from "./options.ts";
 import { duration, Progress, printable } from "./progress.ts";
+import { size } from "./size.ts";
 import { table } from "./table.ts";
+import { watchDownload, watching } from "./watch.ts";
 
 interface StudyFlags {
   readonly dryRun?: boolean;
@@ -48,7 +50,7 @@ export const studyCommand = (): Command =>
         process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${printable(text)}\n`);
       };
       if (flags.dryRun) {
-        const estimate = await estimateStudy(spec, { only });
+        const estimate = await watching((watch, signal) => estimateStudy(spec, { only, watch, signal }));
         print(estimate, describeEstimate(estimate));
         return;
       }
@@ -82,13 +84,15 @@ async function runAll(spec: StudySpec, only: string | undefined, quiet: boolean)
 
 /** A study's watcher that shows one line of progress over all runs on standard error. */
 function watchStudy(quiet: boolean): Required<StudyWatcher> & { finish(): void } {
+  const downloads = watchDownload({ quiet });
   let progress: Progress | undefined;
   let runs = 0;
   return {
     note: (message) => {
       if (progress) progress.log(message);
-      else if (!quiet) process.stderr.write(`${printable(message)}\n`);
+      else downloads.note(message);
     },
+    download: downloads.download,
     start: ({ runs: total, rows, done, work }) => {
       runs = total;
       progress = new Progress({ total: rows, done, totalWork: work, quiet });
@@ -96,18 +100,15 @@ function watchStudy(quiet: boolean): Required<StudyWatcher> & { finish(): void }
     run: ({ number }) => progress?.label(`run ${number} of ${runs}`),
     step: (step) => progress?.step(step),
     correct: (found) => progress?.correct(found),
-    finish: () => progress?.finish(),
+    finish: () => {
+      downloads.finish();
+      progress?.finish();
+    },
   };
 }
 
-/** Bytes as `12 kB`, `3.4 MB`, `1.2 GB`; powers of 1000. */
-function size(bytes: number): string {
-  if (bytes >= 1e9) return gigabytes(bytes);
-  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil(bytes / 1e3)} kB`;
-}
-
 /** What a dry run prints. */
-function describeEstimate({ name, folder, runs, left, freeDisk }: StudyEstimate): string {
+function describeEstimate({ name, folder, runs, left, download, freeCache, freeDisk }: StudyEstimate): string {
   const whole = (n: number): string => String(Math.round(n));
   const rows = runs.map((run) => [
     run.folder,
@@ -124,8 +125,15 @@ function describeEstimate({ name, folder, runs, left, freeDisk }: StudyEstimate)
     table(["run", "rows", "done", "tokens", "about", "memory", "disk"], [...rows, total]),
     "",
     `Study ${name}: ${runs.length} runs into ${folder}, about ${duration(left.seconds)} on this machine; ${size(freeDisk)} of disk are free, ${room}.`,
+    ...(download === 0 ? [] : [describeDownload(download, freeCache)]),
     "Time and disk are estimates from a sample of rows and this machine's matrix product rate; nothing was run or written.",
   ].join("\n");
+}
+
+function describeDownload(bytes: number | null, free: number): string {
+  const amount = bytes === null ? "whose size cannot be asked now" : size(bytes);
+  const room = bytes !== null && bytes > free ? ", that is not enough" : "";
+  return `Weights on the Hub that are not here yet, ${amount}, are downloaded first, into the Hub's cache, whose disk has ${size(free)} free${room}.`;
 }
 
 /** A study's end in a few lines. */

@@ -8,9 +8,11 @@ import type { PromptMode } from "../text/prompt.ts";
 import { localDay } from "../text/strftime.ts";
 import { shared, withColumns } from "./options.ts";
 import { printable } from "./progress.ts";
+import { watching } from "./watch.ts";
 
 interface TokensFlags extends ColumnOptions {
   readonly model: string;
+  readonly revision?: string;
   readonly data: string;
   readonly mode: PromptMode;
   readonly maxLength: number;
@@ -25,6 +27,7 @@ export const tokensCommand = (): Command =>
   withColumns(new Command("tokens"))
     .description("show what the model is given for each row, and which tokens the loss counts")
     .addOption(shared.model())
+    .addOption(shared.revision())
     .addOption(shared.data())
     .addOption(shared.mode())
     .addOption(shared.maxLength())
@@ -36,7 +39,7 @@ export const tokensCommand = (): Command =>
     .action(async (flags: TokensFlags) => {
       const { rows } = await openRows(flags.data, flags);
       const { start, end } = selectRows(rows.length, flags.rows, flags.limit);
-      const model = await openModel(flags.model);
+      const model = await watching((watch, signal) => openModel(flags, { weights: false, watch, signal }));
       checkMode(model, flags.mode);
       const date = flags.date ?? localDay(new Date());
       const encode = rowEncoder(model, { mode: flags.mode, maxLength: flags.maxLength, singleBos: flags.singleBos ?? false, date });

@@ -1,8 +1,9 @@
 import { access, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LayergradError } from "../errors.ts";
+import { collect, download, type Request } from "../io/download.ts";
 import { fsCode, fsReason } from "../io/fs-reason.ts";
-import { download, type Request } from "./download.ts";
+import { hubAuthorization, hubEndpoint, isHubOffline } from "../io/hub-settings.ts";
 import { dataFolder, saveWhole } from "./folder.ts";
 
 /**
@@ -60,13 +61,15 @@ export async function findHubFiles(reference: string): Promise<readonly string[]
 
 /**
  * Downloads the files of a reference, anew where they were pulled before, and gives their paths in their order. `HF_ENDPOINT` names another
- * Hub, `HF_TOKEN` opens what is private or gated.
+ * Hub, `HF_TOKEN` or the stored token opens what is private or gated.
  *
  * @throws {LayergradError} `data` where they cannot be had, or the reference leaves open which split is meant; `output` where they cannot
  * be written. Files of an interrupted call are never taken for the whole.
  */
 export async function pullHub(reference: string): Promise<readonly string[]> {
   const parsed = parseHubReference(reference);
+  if (isHubOffline())
+    throw new LayergradError("data", `${reference} cannot be fetched while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it.`);
   const urls = parsed.kind === "file" ? [fileUrl(parsed)] : await splitUrls(reference, parsed);
   const receipt = receiptPath(parsed);
   await rm(receipt, { force: true });
@@ -103,10 +106,7 @@ function place(parsed: HubReference): string {
 
 const receiptPath = (parsed: HubReference): string => join(dataFolder(), `${place(parsed)}.pulled.json`);
 
-const endpoint = (): string => (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
-
 function request(url: string, id: string): Request {
-  const token = process.env.HF_TOKEN;
   const advice = (status: number | undefined): string => {
     if (status === undefined) return "check the network, or HF_ENDPOINT if it is set";
     if (status === 401 || status === 403)
@@ -115,17 +115,17 @@ function request(url: string, id: string): Request {
     return "try again later";
   };
   // fetch itself drops the token where the Hub sends it on to another host.
-  return { url, advice, ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}) };
+  return { url, advice, headers: hubAuthorization(url) };
 }
 
 function fileUrl({ id, revision, path }: HubReference & { kind: "file" }): string {
   // A branch such as refs/convert/parquet comes with its slashes encoded.
   const at = encodeURIComponent(revision.replaceAll(/%2f/gi, "/"));
-  return `${endpoint()}/datasets/${id}/resolve/${at}/${path.split("/").map(encodeURIComponent).join("/")}`;
+  return `${hubEndpoint()}/datasets/${id}/resolve/${at}/${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
 async function splitUrls(reference: string, { id, config, split }: HubReference & { kind: "split" }): Promise<string[]> {
-  const url = `${endpoint()}/api/datasets/${id}/parquet`;
+  const url = `${hubEndpoint()}/api/datasets/${id}/parquet`;
   const splits = splitsOf(await download(request(url, id), json), url);
   const matching = splits.filter((s) => (config === undefined || s.config === config) && (split === undefined || s.split === split));
   const [chosen] = matching;
@@ -137,7 +137,7 @@ async function splitUrls(reference: string, { id, config, split }: HubReference 
     );
   }
   // The listing's addresses are of the public Hub whatever the endpoint, and the token is for the endpoint alone.
-  return chosen.urls.map((address) => `${endpoint()}${new URL(address).pathname}`);
+  return chosen.urls.map((address) => `${hubEndpoint()}${new URL(address).pathname}`);
 }
 
 interface Split {
@@ -159,10 +159,11 @@ function splitsOf(listing: unknown, url: string): Split[] {
   );
 }
 
+/** Longest listing read, bytes. */
+const MAX_LISTING = 64e6;
+
 async function json(body: AsyncIterable<Uint8Array>): Promise<unknown> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of body) pieces.push(piece);
-  const text = Buffer.concat(pieces).toString("utf8");
+  const text = (await collect(body, MAX_LISTING)).toString("utf8");
   try {
     return JSON.parse(text);
   } catch {

@@ -205,6 +205,33 @@ describe("openRows of a data set of the Hub", () => {
     await store.close();
   });
 
+  it("shows the stored token where HF_TOKEN is not set", async () => {
+    const seen: (string | undefined)[] = [];
+    vi.stubEnv("HF_TOKEN", "");
+    writeFileSync(join(folder, "token"), "hf_stored\n");
+    vi.stubEnv("HF_TOKEN_PATH", join(folder, "token"));
+    server = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end(request.url === "/api/datasets/o/n/parquet" ? JSON.stringify(one) : parquet);
+    });
+    vi.stubEnv("HF_ENDPOINT", server.url);
+    await openRows("hf:o/n", { pull: true });
+    expect(seen).toEqual(["Bearer hf_stored", "Bearer hf_stored"]);
+  });
+
+  it("asks nothing offline, and opens what was pulled before", async () => {
+    const { asked } = await hub(one);
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    await expect(pullHub("hf:o/n")).rejects.toThrow(
+      "hf:o/n cannot be fetched while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it.",
+    );
+    expect(asked).toEqual([]);
+    vi.stubEnv("HF_HUB_OFFLINE", "");
+    await pullHub("hf:o/n");
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    await openRows("hf:o/n");
+  });
+
   it.each([
     [401, "set HF_TOKEN to a token that may read o/n"],
     [403, "after accepting its terms"],

@@ -142,7 +142,7 @@ describe("pullFile where it cannot write", () => {
     const error = await pullFile(file).catch((e: unknown) => e);
     expect(error).toMatchObject({
       kind: "output",
-      message: expect.stringContaining("a file of that name is there already (EEXIST); set LAYERGRAD_DATA"),
+      message: expect.stringContaining("a part of the path is a file, not a folder (ENOTDIR); set LAYERGRAD_DATA"),
     });
   });
 });

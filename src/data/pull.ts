@@ -2,9 +2,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LayergradError } from "../errors.ts";
+import { download } from "../io/download.ts";
 import { fsCode, fsReason } from "../io/fs-reason.ts";
 import type { CatalogueFile } from "./catalogue.ts";
-import { download } from "./download.ts";
 import { type Digest, dataFolder, digestOf, saveWhole } from "./folder.ts";
 
 /** Where the public repositories' files are fetched from: owner, repository, commit and path follow. */

@@ -1,9 +1,11 @@
 import { LayergradError } from "../errors.ts";
+import { wavesOf } from "../runtime/packing.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { Row } from "../text/row.ts";
 import { localDay } from "../text/strftime.ts";
 import { checkLabels, measureLabelled, resolveLabels } from "./labels.ts";
 import { checkCounts, gradientRecord, type MeasureOptions, openMeasuring, planFor, skippedRow } from "./measuring.ts";
+import type { ModelReference } from "./locate-model.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** A row given in memory: as {@link Row}, but `input` may be missing. */
@@ -19,7 +21,7 @@ export type MeasuredRow = GradientRecord | SkippedRow;
  * Nothing happens before the first result is asked for. Weights are read then, once a call, so one call with many rows costs
  * less than many calls. Leaving the loop early (`break`, `return`, an exception) frees the engine and its threads.
  *
- * @param model - From {@link openModel}, and left open; or a folder, which is opened and closed again.
+ * @param model - From {@link openModel}, and left open; or what that takes, which is opened and closed again.
  * @param options - Defaults as in {@link run}; `date` is today.
  * @throws {LayergradError} `usage` for an option out of range, `model`, `data` for a row that is none, `resource` where memory is short.
  * @throws The signal's reason, once `signal` is aborted; the pack in hand is given up.
@@ -33,7 +35,7 @@ export type MeasuredRow = GradientRecord | SkippedRow;
  * }
  */
 export async function* measureRows(
-  model: Model | string,
+  model: Model | ModelReference | string,
   rows: readonly RowInput[],
   options: MeasureOptions = {},
 ): AsyncGenerator<MeasuredRow, void, undefined> {
@@ -41,7 +43,7 @@ export async function* measureRows(
   checkCounts({ maxLength, batchTokens, threads });
   checkLabels(options);
   const complete = rows.map(completeRow);
-  const opened = typeof model === "string" ? await openModel(model) : model;
+  const opened = typeof model === "string" || !("checkpoint" in model) ? await openModel(model, { signal: options.signal }) : model;
   try {
     yield* measureWith(opened, complete, options);
   } finally {
@@ -63,14 +65,16 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
   };
 
   if (withLabels.length > 0) {
-    const { engine, packs, close } = await openMeasuring(model, withLabels, planFor(model, withLabels, options), options);
+    const plan = planFor(model, withLabels, options);
+    const { engine, packs, close } = await openMeasuring(model, withLabels, plan, options);
     try {
-      for (const pack of packs) {
+      for (const wave of wavesOf(packs, plan.waveTokens)) {
         signal?.throwIfAborted();
-        for (const [i, result] of (await measureLabelled(engine, pack, labelling, signal)).entries()) {
+        const inWave = wave.flat();
+        for (const [i, result] of (await measureLabelled(engine, wave, labelling, signal)).entries()) {
           const row = rows[result.row]!;
           yield* skippedBefore(result.row);
-          yield result.problem ? skippedRow(row, pack[i]!, result.problem) : gradientRecord(row, pack[i]!, result);
+          yield result.problem ? skippedRow(row, inWave[i]!, result.problem) : gradientRecord(row, inWave[i]!, result);
         }
       }
     } finally {

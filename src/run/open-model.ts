@@ -1,20 +1,44 @@
+import { join } from "node:path";
 import { LayergradError } from "../errors.ts";
-import { type Checkpoint, openCheckpoint } from "../io/checkpoint.ts";
+import type { DownloadWatcher } from "../hub/fetch-model.ts";
+import { type Checkpoint, readModelTexts } from "../io/checkpoint.ts";
+import { openModelFiles } from "../io/open-weights.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
 import { readModel } from "../models/registry.ts";
-import { checkTensors } from "../runtime/engine.ts";
+import { checkTensors } from "../runtime/model-source.ts";
+import { gigabytes } from "../runtime/planner.ts";
+import type { ModelDescription } from "../store/index.ts";
 import { type EncodedRow, encodeRow } from "../text/encode-row.ts";
 import { type ChatTemplate, createChatTemplate, findChatTemplate, type PromptMode } from "../text/prompt.ts";
 import type { Row } from "../text/row.ts";
 import { parseDay } from "../text/strftime.ts";
 import { createTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Located, locateModel, type ModelReference } from "./locate-model.ts";
+import { withoutWeights } from "./without-weights.ts";
 
-/** A model folder, checked, with its weights still on disk. */
+/** A model, checked, with its weights still on disk. */
 export interface Model {
   readonly checkpoint: Checkpoint;
   readonly family: Family;
   readonly spec: ModelSpec;
   readonly tokenizer: Tokenizer;
+  /** Where it is from. */
+  readonly source: ModelOrigin;
+  /**
+   * Of the weight files, and of those that are on the Hub and not here, the adapter's too, bytes; null where only the Hub could tell, and
+   * was not asked or could not be reached.
+   */
+  readonly weights: { readonly bytes: number | null; readonly absent: number | null };
+}
+
+/** As a manifest has it. */
+export type ModelOrigin = Pick<ModelDescription, "folder" | "id" | "revision" | "adapter">;
+
+export interface OpenModelOptions {
+  /** Whether weights of a model of the Hub are needed: false leaves those that are not here where they are. Default true. */
+  readonly weights?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly watch?: DownloadWatcher | undefined;
 }
 
 /** How rows become tokens. */
@@ -29,29 +53,69 @@ export interface TextOptions {
 }
 
 /**
- * Opens a Hugging Face folder: family, sizes, tokenizer and the presence of every weight are checked, no weight is read.
+ * Opens a model: family, sizes, tokenizer and the presence of every weight are checked, no weight is read. A model of the Hugging Face Hub
+ * is fetched into the cache first, where it is not there yet, and refused before its weights come where it is of no use.
  *
- * @throws {LayergradError} `model`: what is wrong with which file.
+ * @param model - A Hugging Face folder, a GGUF file, or an id of the Hub such as `Qwen/Qwen2-1.5B`; with a revision or an adapter beside it.
+ * @throws {LayergradError} `model`: what is wrong with which file, or why the Hub does not give it; `usage` for a revision of what has none;
+ * `output` where the cache cannot take it.
  */
-export async function openModel(folder: string): Promise<Model> {
-  const checkpoint = await openCheckpoint(folder);
+export async function openModel(model: string | ModelReference, options: OpenModelOptions = {}): Promise<Model> {
+  const reference = typeof model === "string" ? { model } : model;
+  const located = await locateModel(reference, {
+    weights: options.weights ?? true,
+    signal: options.signal,
+    watch: options.watch,
+    check: (folder) => void textSide(folder, readModelTexts(folder)),
+  });
+  const { weights = { bytes: null, absent: 0 }, adapter = { absent: 0 } } = located;
+  const absent = weights.absent === null || adapter.absent === null ? null : weights.absent + adapter.absent;
+  const opened = weights.absent === 0 ? await openWhole(located) : openTexts(located);
+  if (absent === 0) return opened;
+  opened.checkpoint.close();
+  return { ...opened, checkpoint: withoutWeights(opened.checkpoint), weights: { ...opened.weights, absent } };
+}
+
+const textSide = (
+  folder: string,
+  { config, files }: Pick<Checkpoint, "config" | "files">,
+): Pick<Model, "family" | "spec" | "tokenizer"> => ({
+  ...readModel(config, /\.gguf$/i.test(folder) ? folder : join(folder, "config.json")),
+  tokenizer: createTokenizer(files),
+});
+
+async function openWhole({ path, adapter, source }: Located): Promise<Model> {
+  const checkpoint = await openModelFiles(path, adapter?.absent === 0 ? { adapter: adapter.path } : {});
   try {
-    const { family, spec } = readModel(checkpoint.config);
-    checkTensors(checkpoint, family, spec);
-    const tokenizer = createTokenizer(checkpoint.files);
-    return { checkpoint, family, spec, tokenizer };
+    const model = { ...textSide(checkpoint.folder, checkpoint), checkpoint, source };
+    checkTensors(checkpoint, model.family, model.spec);
+    const bytes = [...checkpoint.tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0);
+    return { ...model, weights: { bytes, absent: 0 } };
   } catch (error) {
     checkpoint.close();
     throw error;
   }
 }
 
+/** A model whose weights are not here: enough to look at it and to turn rows into tokens. */
+function openTexts({ path, source, weights }: Located): Model {
+  if (/\.gguf$/i.test(path)) {
+    const size = weights?.absent ? ` (${gigabytes(weights.absent)})` : "";
+    throw new LayergradError(
+      "model",
+      `${source.folder} is on the Hub and not here yet${size}, and all that can be said of it is in the file; a run of it fetches it.`,
+    );
+  }
+  const texts = readModelTexts(path);
+  return { ...textSide(path, texts), checkpoint: withoutWeights({ folder: path, ...texts }), source, weights: weights! };
+}
+
 /** Refuses instruct mode for a model without a chat template, before anything is computed or written. */
-export function checkMode({ checkpoint }: Model, mode: PromptMode): void {
+export function checkMode({ checkpoint, source }: Model, mode: PromptMode): void {
   if (mode === "instruct" && findChatTemplate(checkpoint.files.tokenizerConfig, checkpoint.files.chatTemplate) === undefined) {
     throw new LayergradError(
       "model",
-      `${checkpoint.folder}: the model has no chat template, so it cannot be run with --mode instruct; use --mode base.`,
+      `${source.folder}: the model has no chat template, so it cannot be run with --mode instruct; use --mode base.`,
     );
   }
 }
@@ -61,7 +125,7 @@ export function checkMode({ checkpoint }: Model, mode: PromptMode): void {
  *
  * @throws {LayergradError} `usage` for a date that is none, in either mode.
  */
-export function rowEncoder({ checkpoint, spec, tokenizer }: Model, options: TextOptions): (row: Row, index: number) => EncodedRow {
+export function rowEncoder({ checkpoint, spec, tokenizer, source }: Model, options: TextOptions): (row: Row, index: number) => EncodedRow {
   parseDay(options.date);
   const { tokenizerConfig, chatTemplate: jinja } = checkpoint.files;
   const template: ChatTemplate | undefined =
@@ -74,7 +138,7 @@ export function rowEncoder({ checkpoint, spec, tokenizer }: Model, options: Text
     if (unknown !== undefined) {
       throw new LayergradError(
         "model",
-        `${checkpoint.folder}: the tokenizer gives token ${unknown} in row ${index}, but the model has ${spec.vocabulary} embeddings; the files do not belong together.`,
+        `${source.folder}: the tokenizer gives token ${unknown} in row ${index}, but the model has ${spec.vocabulary} embeddings; the files do not belong together.`,
       );
     }
     return encoded;

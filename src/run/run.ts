@@ -3,9 +3,11 @@ import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { openRows } from "../data/open-rows.ts";
 import { LayergradError } from "../errors.ts";
+import type { DownloadWatcher } from "../hub/fetch-model.ts";
 import type { ColumnOptions } from "../io/columns.ts";
 import { type RowFile, type RowRange, selectRows } from "../io/rows.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
+import { wavesOf } from "../runtime/packing.ts";
 import type { Phases } from "../runtime/phases.ts";
 import { gigabytes, type Plan } from "../runtime/planner.ts";
 import { RunFolder, readManifest, SCHEMA_VERSION } from "../store/index.ts";
@@ -22,11 +24,12 @@ import {
   planFor,
   skippedRow,
 } from "./measuring.ts";
+import type { ModelReference } from "./locate-model.ts";
 import { checkMode, type Model, openModel, rowEncoder } from "./open-model.ts";
 
 /** What a run computes and where it goes. Only `model`, `data` and `out` are needed. */
-export interface RunOptions extends MeasureOptions, ColumnOptions {
-  /** A Hugging Face model folder; or one that {@link openModel} opened, which stays open. */
+export interface RunOptions extends MeasureOptions, ColumnOptions, Omit<ModelReference, "model"> {
+  /** A model folder, a GGUF file or an id of the Hub, as {@link ModelReference} has it; or one that {@link openModel} opened, which stays open. */
   readonly model: string | Model;
   /** Rows `{instruction, input?, output}`: a file, a name of the catalogue, or a data set of the Hub, as {@link openRows} takes them. */
   readonly data: string;
@@ -42,7 +45,7 @@ export interface RunOptions extends MeasureOptions, ColumnOptions {
 }
 
 /** Told how a run goes on. */
-export interface RunWatcher {
+export interface RunWatcher extends DownloadWatcher {
   /** Something worth a line: a repaired file, the plan, the loading of the model. */
   note?(message: string): void;
   /** Before the first row: rows in all, those already there, tokens to be computed. */
@@ -89,7 +92,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   checkOptions(options);
   const data = await openRows(options.data, options);
   const range = selectRows(data.rows.length, options.rows, options.limit);
-  const model = typeof options.model === "string" ? await openModel(options.model) : options.model;
+  const model = await opened(options);
   try {
     checkMode(model, mode);
     const chosen = chooseLinears(buildBlock(model.family, model.spec), matrices).map((l) => l.name);
@@ -126,7 +129,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
           ...(labels ? { labels } : {}),
           ...(data.columns ? { columns: data.columns } : {}),
         },
-        model: { folder: model.checkpoint.folder, type: model.spec.modelType, files: hashes.files },
+        model: { ...model.source, type: model.spec.modelType, files: hashes.files },
         data: { path: options.data, sha256: data.sha256, rows: data.rows.length },
         options: {
           rows: options.rows ?? null,
@@ -176,6 +179,13 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   }
 }
 
+/** The model, opened unless the caller has opened it. */
+function opened({ model, revision, adapter, signal, watch }: RunOptions): Model | Promise<Model> {
+  if (typeof model === "string") return openModel({ model, revision, adapter }, { signal, watch });
+  if (revision === undefined && adapter === undefined) return model;
+  throw new LayergradError("usage", "revision and adapter are said where a model is opened; this one is open.");
+}
+
 async function encodeRange(
   encode: ReturnType<typeof rowEncoder>,
   data: RowFile,
@@ -213,17 +223,18 @@ async function computeRows(
   let measuring: Measuring | undefined;
   let interrupted = false;
   try {
-    watch.note?.(`loading ${model.spec.layers} layers of ${model.checkpoint.folder}`);
+    watch.note?.(`loading ${model.spec.layers} layers of ${model.source.folder}`);
     measuring = await openMeasuring(model, rows, plan, options);
     const { engine } = measuring;
     // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
     const packs = measuring.packs.filter((pack) => pack.some((e) => open.has(e.row)));
     watch.start?.({ rows: rows.length, done: rows.length - open.size, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
-    for (const pack of packs) {
+    for (const wave of wavesOf(packs, plan.waveTokens)) {
       signal?.throwIfAborted();
-      const results = await measureLabelled(engine, pack, labelling, signal);
+      const inWave = wave.flat();
+      const results = await measureLabelled(engine, wave, labelling, signal);
       const fresh = results.flatMap((result, i) =>
-        open.has(result.row) ? [{ result, encoded: pack[i]!, row: data.rows[result.row]! }] : [],
+        open.has(result.row) ? [{ result, encoded: inWave[i]!, row: data.rows[result.row]! }] : [],
       );
       const good = fresh.filter(({ result }) => !result.problem);
       const bad = fresh.filter(({ result }) => result.problem);
@@ -231,7 +242,7 @@ async function computeRows(
         folder.appendRecords(good.map(({ result, encoded, row }) => gradientRecord(row, encoded, result)));
         folder.appendSkipped(bad.map(({ result, encoded, row }) => skippedRow(row, encoded, result.problem!)));
       });
-      const tokens = tokensOf(pack);
+      const tokens = tokensOf(inWave);
       computed.rows += good.length;
       computed.tokens += tokens;
       watch.step?.({ rows: good.length, skipped: bad.length, tokens });

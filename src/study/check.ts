@@ -9,7 +9,8 @@ import { type RowFile, selectRows } from "../io/rows.ts";
 import type { ModelSpec } from "../models/family.ts";
 import { LEAST_DRAWS, parseLabels } from "../run/labels.ts";
 import { planFor } from "../run/measuring.ts";
-import { checkMode, type Model, openModel, rowEncoder } from "../run/open-model.ts";
+import type { ModelReference } from "../run/locate-model.ts";
+import { checkMode, type Model, type ModelOrigin, type OpenModelOptions, openModel, rowEncoder } from "../run/open-model.ts";
 import { readManifest } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import { type Row, userText } from "../text/row.ts";
@@ -21,8 +22,10 @@ import type { StudyData, StudyOptions } from "./spec.ts";
 export interface CheckedRun extends Cost {
   readonly run: PlannedRun;
   readonly spec: ModelSpec;
-  /** Of the model's weights on the disk, bytes. */
-  readonly weights: number;
+  /** The model as it was opened: one of the Hub at its commit, where the study names a branch. */
+  readonly model: ModelReference;
+  /** Of the model's weights and of those that are not here, as {@link Model} has it. */
+  readonly weights: Model["weights"];
   /** Rows of the requested range, those without labels included. */
   readonly rows: number;
   /** Rows that earlier calls have recorded or skipped, as the folder's manifest counts them. */
@@ -40,13 +43,14 @@ const SAMPLE = 64;
  * each run takes from the lengths of its rows. Weights are not read.
  *
  * @param date - The day that chat templates show.
+ * @param opening - Whether models of the Hub are fetched whole.
  * @throws {LayergradError} With the kind of what is wrong.
  */
 export async function checkRuns(
   runs: readonly PlannedRun[],
   options: StudyOptions,
   date: string,
-  signal?: AbortSignal,
+  opening: OpenModelOptions = {},
 ): Promise<CheckedRun[]> {
   refuseMissing(runs);
   const files = new Map<string, RowFile>();
@@ -58,12 +62,12 @@ export async function checkRuns(
   };
   const checked: CheckedRun[] = [];
   for (const model of new Set(runs.map((run) => run.model))) {
-    const opened = await openModel(model.path);
+    const opened = await openModel(model, opening);
     try {
       const lengths = new Map<string, RangeLengths>();
       for (const run of runs.filter((r) => r.model === model)) {
         await setImmediate();
-        signal?.throwIfAborted();
+        opening.signal?.throwIfAborted();
         checkMode(opened, run.mode);
         const { count } = parseLabels(run.labels.choice);
         if (typeof count === "object") await open({ ...run.data, reference: count.twins });
@@ -156,7 +160,8 @@ function estimate(model: Model, run: PlannedRun, { rows, weight, lengths, memory
   return {
     run,
     spec: model.spec,
-    weights: [...model.checkpoint.tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0),
+    model: pinned(run.model, model.source),
+    weights: model.weights,
     rows,
     done: Math.min(rows, rowsDone(run.out)),
     tokens: total(lengths.map((length) => length.tokens)),
@@ -166,6 +171,13 @@ function estimate(model: Model, run: PlannedRun, { rows, weight, lengths, memory
     bytes: total(costs.map((cost) => cost.bytes)),
   };
 }
+
+/** The same model in later runs of this call, whatever becomes of the branch meanwhile. */
+const pinned = ({ model, adapter }: PlannedRun["model"], { revision, adapter: found }: ModelOrigin): ModelReference => ({
+  model,
+  revision,
+  adapter: found?.id ? { hub: `${found.id}@${found.revision}` } : adapter,
+});
 
 /** Rows that a folder's calls have recorded or skipped, by its manifest. */
 const rowsDone = (folder: string): number =>

@@ -1,7 +1,9 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { type ErrorKind, LayergradError } from "../errors.ts";
-import { type Model, openModel } from "../run/open-model.ts";
+import type { DownloadWatcher } from "../hub/fetch-model.ts";
+import type { ModelReference } from "../run/locate-model.ts";
+import { type Model, type OpenModelOptions, openModel } from "../run/open-model.ts";
 import { type RunOptions, type RunSummary, type RunWatcher, run } from "../run/run.ts";
 import { readManifest } from "../store/index.ts";
 import { localDay } from "../text/strftime.ts";
@@ -23,7 +25,7 @@ export interface RunStudyOptions extends StudyChoice {
 }
 
 /** Told how a study goes on. Work is in floating-point operations. */
-export interface StudyWatcher {
+export interface StudyWatcher extends DownloadWatcher {
   /** Something worth a line. */
   note?(message: string): void;
   /** Before the first run: what all runs come to, and the rows that earlier calls have done. */
@@ -56,7 +58,10 @@ export interface StudySummary {
 }
 
 /** The runs of a study that are asked for, checked, and the day that its chat templates show. */
-export async function openStudy(spec: StudySpec, { only, signal }: StudyChoice = {}): Promise<{ runs: CheckedRun[]; date: string }> {
+export async function openStudy(
+  spec: StudySpec,
+  { only, ...opening }: StudyChoice & OpenModelOptions = {},
+): Promise<{ runs: CheckedRun[]; date: string }> {
   const planned = chooseRuns(planStudy(spec), only);
   const earlier = readStudyIndex(spec.out);
   if (earlier && earlier.name !== spec.name)
@@ -65,7 +70,7 @@ export async function openStudy(spec: StudySpec, { only, signal }: StudyChoice =
       `${spec.out} holds the study ${JSON.stringify(earlier.name)}, not ${JSON.stringify(spec.name)}; choose another "out", or give this study that name.`,
     );
   const date = spec.options.date ?? earlier?.date ?? localDay(new Date());
-  return { runs: await checkRuns(planned, spec.options, date, signal), date };
+  return { runs: await checkRuns(planned, spec.options, date, opening), date };
 }
 
 function chooseRuns(planned: readonly PlannedRun[], only: string | undefined): PlannedRun[] {
@@ -103,12 +108,12 @@ export async function runStudy(spec: StudySpec, options: RunStudyOptions = {}): 
   let interrupted = false;
   const models = new OpenModels();
   try {
-    for (const [i, { run: planned }] of runs.entries()) {
+    for (const [i, { run: planned, model: reference }] of runs.entries()) {
       const { folder } = planned.attributes;
       watch.run?.({ number: i + 1, folder });
       const account = new Account(left[i]!, watch, folder);
       try {
-        const model = await models.open(planned.model.path);
+        const model = await models.open(reference, { signal, watch });
         const summary = await run({ ...runOptions(spec, planned, date), model, watch: account.watcher, signal });
         interrupted = summary.interrupted;
         if (interrupted) break;
@@ -149,13 +154,16 @@ export async function runStudy(spec: StudySpec, options: RunStudyOptions = {}): 
 /** The model of the runs under way: opened once, so that its files are hashed once, and closed for the next. */
 class OpenModels {
   #model: Model | undefined;
+  #reference = "";
 
-  async open(path: string): Promise<Model> {
-    if (this.#model?.checkpoint.folder !== path) {
+  async open(reference: ModelReference, options: OpenModelOptions): Promise<Model> {
+    const key = JSON.stringify(reference);
+    if (!this.#model || this.#reference !== key) {
       this.close();
-      this.#model = await openModel(path);
+      this.#model = await openModel(reference, options);
+      this.#reference = key;
     }
-    return this.#model!;
+    return this.#model;
   }
 
   close(): void {

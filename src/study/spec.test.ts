@@ -60,7 +60,7 @@ options:
   memory: 6GB
 `);
     expect(spec).toMatchObject({ name: "paper", out: join(folder, "runs", "paper") });
-    expect(spec.models.map(({ path, ...model }) => [path.slice(-9), model])).toEqual([
+    expect(spec.models.map(({ model: place, ...model }) => ["path" in place && place.path.slice(-9), model])).toEqual([
       ["demo/base", { name: "base", kind: "base", family: "mini", modes: ["base"] }],
       [join(folder, "my").slice(-9), { name: "tuned", kind: "instruct", family: "mini", modes: ["base", "instruct"], step: 2000 }],
       [join(folder, "my").slice(-9), { name: "unknown", kind: null, family: null, modes: ["base"] }],
@@ -200,7 +200,7 @@ describe("a mistake is told with file, line, column and what to do:", () => {
     [
       "a model without a path",
       "out: a\nmodels: [{ name: x }]\ndata: demo",
-      'study.yaml:2:10: a model needs "path", a Hugging Face folder.',
+      'study.yaml:2:10: a model needs "path", a folder, or "model", an id of the Hub.',
     ],
     [
       "a model that is not there",

@@ -4,10 +4,12 @@ import { fileURLToPath } from "node:url";
 import type { RunAttributes } from "../analysis/study-index.ts";
 import { catalogue, findCatalogueFile } from "../data/catalogue.ts";
 import { isHubReference } from "../data/hub.ts";
+import { isRevision, parseModelId } from "../hub/model-id.ts";
 import { type ColumnOptions, chooseColumns } from "../io/columns.ts";
 import { selectRows } from "../io/rows.ts";
 import { type MatrixChoice, matrixChoices } from "../models/block.ts";
 import { checkLabels, parseLabels } from "../run/labels.ts";
+import type { ModelPlace, ModelReference } from "../run/locate-model.ts";
 import { parseSize } from "../runtime/size.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { parseDay } from "../text/strftime.ts";
@@ -15,9 +17,9 @@ import { chosenBy, isPattern, nearest } from "./names.ts";
 import { type Entries, type Place, YamlFile } from "./yaml-file.ts";
 
 /** A checkpoint of a study. */
-export interface StudyModel extends Readonly<RunAttributes["model"]> {
-  /** Its Hugging Face folder. */
-  readonly path: string;
+export interface StudyModel extends Readonly<RunAttributes["model"]>, ModelReference {
+  readonly model: ModelPlace;
+  readonly adapter?: ModelPlace;
   /** The ways in which its instructions and responses are joined, a run each. */
   readonly modes: readonly PromptMode[];
 }
@@ -77,7 +79,7 @@ export interface StudySpec {
 /** The keys of a study.yaml, by where they stand. */
 export const studyKeys = {
   study: ["name", "out", "models", "data", "rows", "limit", "options", "controls"],
-  model: ["name", "path", "kind", "family", "modes", "step"],
+  model: ["name", "path", "model", "revision", "adapter", "kind", "family", "modes", "step"],
   data: ["file", "name", "task", "dataset", "condition", "irrelevant", "columns"],
   columns: ["instruction", "input", "output", "messages"],
   control: ["data", "labels", "modes", "rows", "limit"],
@@ -151,20 +153,60 @@ function toModels(yaml: YamlFile, place: Place): StudyModel[] {
 }
 
 function toModel(yaml: YamlFile, place: Place): StudyModel {
-  const model = yaml.entries(place, "a model", studyKeys.model);
-  const path = yaml.text(model.path ?? missing(yaml, place, 'a model needs "path", a Hugging Face folder'), "path");
-  const folder = bundled.includes(path) ? join(packageRoot, path) : beside(yaml, path);
-  if (!existsSync(folder)) throw yaml.fail(model.path, `there is no folder ${folder}; download the model or correct the path`);
+  // A text alone is an id of the Hub.
+  const model: Entries<(typeof studyKeys.model)[number]> = yaml.isMap(place)
+    ? yaml.entries(place, "a model", studyKeys.model)
+    : place
+      ? { model: place }
+      : {};
+  if (model.path && model.model) throw yaml.fail(model.path, 'a model has "path", a folder, or "model", an id of the Hub, and not both');
+  const { reference, name } = model.model
+    ? hubModel(yaml, model.model)
+    : { reference: { path: modelFolder(yaml, place, model) }, name: undefined };
+  if (model.revision && !model.model) throw yaml.fail(model.revision, 'a revision is of a model of the Hub, which is named by "model"');
+  const revision = model.revision && yaml.text(model.revision, "revision");
+  if (revision !== undefined && !isRevision(revision)) throw yaml.fail(model.revision, "revision must be a branch, a tag or a commit");
   const kind = model.kind ? yaml.choice(model.kind, "kind", ["base", "instruct"] as const) : null;
   const modes = model.modes ? toModes(yaml, model.modes) : [kind ?? "base"];
   return {
-    name: plainName(yaml, model.name ?? missing(yaml, place, 'a model needs "name"'), "a model's name"),
-    path: folder,
+    name: model.name ? plainName(yaml, model.name, "a model's name") : (name ?? missing(yaml, place, 'a model needs "name"')),
+    model: reference,
+    ...(revision === undefined ? {} : { revision }),
+    ...(model.adapter ? { adapter: adapterOf(yaml, model.adapter) } : {}),
     kind,
     family: model.family ? yaml.text(model.family, "family") : null,
     modes,
     ...(model.step ? { step: yaml.count(model.step, "step", 0) } : {}),
   };
+}
+
+function modelFolder(yaml: YamlFile, place: Place, model: Entries<"path">): string {
+  const needs = 'a model needs "path", a folder, or "model", an id of the Hub';
+  const path = yaml.text(model.path ?? missing(yaml, place, needs), "path");
+  const folder = bundled.includes(path) ? join(packageRoot, path) : beside(yaml, path);
+  if (existsSync(folder)) return folder;
+  const hub = parseModelId(path) ? `, or write "model: ${path}" for one of the Hub` : "";
+  throw yaml.fail(model.path, `there is no folder ${folder}; download the model or correct the path${hub}`);
+}
+
+/** A model of the Hub is called by the last part of its id where it has no other name. */
+function hubModel(yaml: YamlFile, place: Place): { readonly reference: ModelPlace; readonly name: string } {
+  const hub = yaml.text(place, "model");
+  const id = parseModelId(hub);
+  if (!id)
+    throw yaml.fail(
+      place,
+      `model must be an id of the Hub such as Qwen/Qwen2-1.5B, found ${JSON.stringify(hub)}; a folder is given by "path"`,
+    );
+  return { reference: { hub }, name: basename(id.file ?? id.id, ".gguf") };
+}
+
+function adapterOf(yaml: YamlFile, place: Place): ModelPlace {
+  const adapter = yaml.text(place, "adapter");
+  const folder = beside(yaml, adapter);
+  if (existsSync(folder)) return { path: folder };
+  if (parseModelId(adapter)) return { hub: adapter };
+  throw yaml.fail(place, `there is no folder ${folder}, and ${JSON.stringify(adapter)} is no id of the Hub; correct the path`);
 }
 
 function toModes(yaml: YamlFile, place: Place): PromptMode[] {

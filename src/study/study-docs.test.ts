@@ -13,7 +13,8 @@ const example = /^```yaml\n([\s\S]*?)^```$/m.exec(page)![1]!;
 let folder = "";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "layergrad-study-docs-"));
-  for (const path of ["models/SmolLM2-135M-Instruct", "checkpoints/step-1000", "my"]) mkdirSync(join(folder, path), { recursive: true });
+  for (const path of ["models/SmolLM2-135M-Instruct", "checkpoints/step-1000", "my/adapter"])
+    mkdirSync(join(folder, path), { recursive: true });
   for (const file of ["good.jsonl", "chat.parquet"]) writeFileSync(join(folder, "my", file), "");
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -295,7 +295,7 @@ describe("layergrad inspect", () => {
 
 describe("exit status 2, usage:", () => {
   it.each<[string, string[], string]>([
-    ["no model", ["run"], "required option '--model <folder>' not specified"],
+    ["no model", ["run"], "required option '--model <model>' not specified"],
     ["an unknown command", ["frobnicate"], "unknown command 'frobnicate'"],
     ["an unknown option", ["inspect", "model", "--fast"], "unknown option '--fast'"],
     ["an unknown mode", ["run", "--mode", "chat"], "argument 'chat' is invalid"],
