@@ -1,6 +1,6 @@
 // npm run bench: seconds a row by phase, and the engine's share of the machine's own matrix product rate.
 //
-//   npm run bench -- [--shape SmolLM2-135M] [--tokens 85] [--layers N] [--weights fed|packed] [--memory GB] [--batch-tokens N] [--repeats N] [--json file]
+//   npm run bench -- [--shape SmolLM2-135M] [--tokens 85] [--layers N] [--weights fed|streamed|packed] [--memory GB] [--batch-tokens N] [--repeats N] [--json file]
 //
 // Every figure of one line comes from one process; compare lines by their shares, not by their seconds.
 import { execFileSync, spawnSync } from "node:child_process";
@@ -8,7 +8,6 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { shapes } from "./shapes.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,7 +26,7 @@ const { values: flags } = parseArgs({
 const lengths = { 85: 3, 140: 60, 760: 660 };
 
 const results = [];
-for (const shape of flags.shape ?? Object.keys(shapes)) {
+for (const shape of flags.shape ?? ["SmolLM2-135M", "Qwen2-1.5B"]) {
   for (const tokens of flags.tokens ?? Object.keys(lengths)) {
     const options = { ...flags, shape, tokens: Number(tokens), labels: lengths[tokens] ?? Math.round(tokens / 2) };
     // A process of its own for each line, so that its peak memory is its own.
@@ -60,6 +59,7 @@ const columns = [
   ["labels", (r) => r.labels],
   ["rows a pack", (r) => number(r.rowsPerPack)],
   ["s/row", (r) => number(r.secondsPerRow)],
+  ["weights", (r) => number(r.phases.weights)],
   ["embedding", (r) => number(r.phases.embedding)],
   ["forward", (r) => number(r.phases.forward)],
   ["head", (r) => number(r.phases.head)],

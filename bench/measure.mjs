@@ -7,24 +7,18 @@ import { readModel } from "../dist/models/registry.js";
 import { Engine } from "../dist/runtime/engine.js";
 import { gemmRate } from "../dist/runtime/gemm-rate.js";
 import { onnxRuntime } from "../dist/runtime/onnx-runtime.js";
-import { packRows } from "../dist/runtime/packing.js";
+import { packRows, wavesOf } from "../dist/runtime/packing.js";
 import { phaseNames } from "../dist/runtime/phases.js";
 import { planRun } from "../dist/runtime/planner.js";
 import { SpectrumPool } from "../dist/runtime/spectrum-pool.js";
 import { rowFlops } from "../dist/runtime/work.js";
 import { LineFile } from "../dist/store/files.js";
 import { serialise } from "../dist/store/record.js";
-import { randomModel, randomRows, shallower, shapes } from "./shapes.mjs";
+import { randomModel, randomRows, shallower, shapes, weightShapes } from "./shapes.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const config = shallower(shapes[options.shape], Number(options.layers ?? 1000));
 const { family, spec } = readModel(config);
-const block = buildBlock(family, spec);
-const tensors = [
-  ["model.embed_tokens.weight", [spec.vocabulary, spec.hidden]],
-  ["model.norm.weight", [spec.hidden]],
-  ...Array.from({ length: spec.layers }, (_, i) => [...block.weights].map(([name, shape]) => [`model.layers.${i}.${name}`, shape])).flat(),
-];
 
 // As many rows as fill one pack of the plan's size; one row where rows are longer than that.
 const plan = planRun({
@@ -33,18 +27,23 @@ const plan = planRun({
   matrices: "reference",
   cosines: false,
   longestRow: Math.ceil(options.tokens * 1.2),
+  tokens: 100 * options.tokens,
+  rows: 100,
   memory: options.memory ? Number(options.memory) * 1e9 : Number.POSITIVE_INFINITY,
   weights: options.weights,
   batchTokens: options["batch-tokens"] ? Number(options["batch-tokens"]) : undefined,
 });
 const many = randomRows(Math.ceil((2 * plan.batchTokens) / options.tokens) + 1, options.tokens, options.labels, spec.vocabulary);
-const rows = packRows(many, plan.batchTokens)[0];
+const rows = packRows(many, plan.batchTokens)[0].map((row) => ({
+  ...row,
+  subsets: [Array.from({ length: row.inputIds.length - row.labelStart }, (_, i) => i)],
+}));
 const packs = packRows(rows, plan.batchTokens);
 
 const backend = onnxRuntime();
 const solver = new SpectrumPool(2);
 const started = performance.now();
-const engine = await Engine.open(randomModel(config, tensors), {
+const engine = await Engine.open(randomModel(config, weightShapes(spec, buildBlock(family, spec))), {
   ...plan,
   backend,
   solver,
@@ -60,8 +59,8 @@ const records = new LineFile(join(folder, "records.jsonl"), 0);
 const pass = async () => {
   for (const phase of phaseNames) engine.phases.milliseconds[phase] = 0;
   const start = performance.now();
-  for (const pack of packs) {
-    const results = await engine.measure(pack);
+  for (const wave of wavesOf(packs, plan.waveTokens)) {
+    const results = (await engine.measureWave(wave)).flat(2);
     await engine.phases.time("writing", async () =>
       records.append(results.map(({ row, loss, matrices }) => serialise({ instruction: "", output: "", loss, row, ...matrices })).join("")),
     );
@@ -85,16 +84,17 @@ rmSync(folder, { recursive: true });
 
 const gemmFlops = Math.max(rateBefore, rateAfter);
 const flops = rows.reduce((sum, r) => sum + rowFlops(spec, r.inputIds.length, r.inputIds.length - r.labelStart), 0);
-const { embedding, forward, head, backward, writing } = best.phases;
-const engineMs = embedding + forward + head + backward;
-const { shape, tokens, labels, weights } = options;
+const { weights, embedding, forward, head, backward, writing } = best.phases;
+const engineMs = weights + embedding + forward + head + backward;
+const { shape, tokens, labels } = options;
 console.log(
   JSON.stringify({
     shape,
     layers: spec.layers,
     tokens,
     labels,
-    weights,
+    weights: plan.weights,
+    waveTokens: plan.waveTokens,
     retention: plan.retention,
     saved: plan.saved,
     rows: rows.length,

@@ -28,10 +28,30 @@ export const shapes = {
     rope_theta: 1000000,
     tie_word_embeddings: true,
   },
+  "Llama-2-7B": {
+    model_type: "llama",
+    hidden_act: "silu",
+    hidden_size: 4096,
+    intermediate_size: 11008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    vocab_size: 32000,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: false,
+  },
 };
 
 /** The same shape with fewer layers, for a quick look. */
 export const shallower = (config, layers) => ({ ...config, num_hidden_layers: Math.min(layers, config.num_hidden_layers) });
+
+/** Name and shape of every tensor of a model. */
+export const weightShapes = (spec, block) => [
+  ["model.embed_tokens.weight", [spec.vocabulary, spec.hidden]],
+  ...Array.from({ length: spec.layers }, (_, i) => [...block.weights].map(([name, shape]) => [`model.layers.${i}.${name}`, shape])).flat(),
+  ["model.norm.weight", [spec.hidden]],
+  ...(spec.tiedEmbeddings ? [] : [["lm_head.weight", [spec.vocabulary, spec.hidden]]]),
+];
 
 const TABLE = 2 ** 20;
 

@@ -20,6 +20,7 @@ const layers = [
   "io",
   "data",
   "store",
+  "hub",
   "run",
   "study",
   "report",

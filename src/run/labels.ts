@@ -132,32 +132,39 @@ export interface Measured extends RowStatistics {
   readonly sweep?: readonly SweepEntry[];
 }
 
-/** Measures a pack of rows, each under its own choice of labels. */
+/** Measures packs of rows in one wave, each row under its own choice of labels; results in the order of the rows. */
 export async function measureLabelled(
   engine: Engine,
-  pack: readonly EncodedRow[],
+  wave: readonly (readonly EncodedRow[])[],
   labelling: Labelling,
   signal?: AbortSignal,
 ): Promise<Measured[]> {
-  const steps = pack.map((row) => stepsOf(row, labelling));
-  const measured = await engine.measureSubsets(
-    pack.map((row, i) =>
-      upToLastLabel(
-        row,
-        steps[i]!.flatMap((step) => step.subsets),
+  const rows = wave.flat();
+  const steps = new Map(rows.map((row) => [row, stepsOf(row, labelling)]));
+  const inPacks = await engine.measureWave(
+    wave.map((pack) =>
+      pack.map((row) =>
+        upToLastLabel(
+          row,
+          steps.get(row)!.flatMap((step) => step.subsets),
+        ),
       ),
     ),
     signal,
   );
-  return pack.map((row, i) => {
-    const last = steps[i]!.at(-1)!;
-    const statistics = measured[i]!.at(-1)!;
-    const problem = measured[i]!.find((m) => m.problem);
-    if (problem) return { ...problem, nLabels: last.k };
-    if (labelling.rule === "sweep") return { ...statistics, nLabels: last.k, sweep: sweepEntries(steps[i]!, measured[i]!) };
-    const subset = labelling.rule === "all" ? {} : { labels: { rule: labelling.rule, k: last.k, of: row.nLabels } };
-    return { ...statistics, nLabels: last.k, ...subset };
-  });
+  const measured = inPacks.flat();
+  return rows.map((row, i) => measuredRow(row, steps.get(row)!, measured[i]!, labelling));
+}
+
+/** What a row's steps came to. */
+function measuredRow(row: EncodedRow, steps: readonly Step[], measured: readonly RowStatistics[], { rule }: Labelling): Measured {
+  const last = steps.at(-1)!;
+  const statistics = measured.at(-1)!;
+  const problem = measured.find((m) => m.problem);
+  if (problem) return { ...problem, nLabels: last.k };
+  if (rule === "sweep") return { ...statistics, nLabels: last.k, sweep: sweepEntries(steps, measured) };
+  const subset = rule === "all" ? {} : { labels: { rule, k: last.k, of: row.nLabels } };
+  return { ...statistics, nLabels: last.k, ...subset };
 }
 
 /** A row with its subsets, cut behind the last label that any of them counts: no token after it can move a loss before it. */

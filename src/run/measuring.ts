@@ -4,13 +4,13 @@ import type { MatrixChoice } from "../models/block.ts";
 import { Engine, type WeightMode } from "../runtime/engine.ts";
 import { memoryError, onnxRuntime } from "../runtime/onnx-runtime.ts";
 import { packRows } from "../runtime/packing.ts";
-import { type Plan, planRun } from "../runtime/planner.ts";
+import { comparePlans, type Plan, type Planning, type PlanRequest } from "../runtime/planner.ts";
 import { SpectrumPool } from "../runtime/spectrum-pool.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { EncodedRow } from "../text/encode-row.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { type Row, userText } from "../text/row.ts";
-import type { Measured } from "./labels.ts";
+import { LEAST_DRAWS, type Measured } from "./labels.ts";
 import type { Model } from "./open-model.ts";
 
 /** How rows are measured, whether they come from a file or from memory. */
@@ -44,7 +44,7 @@ export interface MeasureOptions {
   readonly threads?: number | undefined;
   /** Bytes the process may take; default nine tenths of what is available. */
   readonly memory?: number | undefined;
-  /** How weights reach the runtime; default `fed`. */
+  /** How weights reach the runtime; default `fed`, or `streamed` where that is faster within the memory. */
   readonly weights?: WeightMode | undefined;
   /** Ends the work cleanly: what is finished is kept. */
   readonly signal?: AbortSignal | undefined;
@@ -68,7 +68,7 @@ export interface Measuring {
 }
 
 /** Bytes a process may take where the user does not say: most of what is free. macOS counts reclaimable pages as used, so there it is a share of all. */
-const defaultMemory = (): number => (process.platform === "darwin" ? 0.7 * totalmem() : 0.9 * process.availableMemory());
+export const defaultMemory = (): number => (process.platform === "darwin" ? 0.7 * totalmem() : 0.9 * process.availableMemory());
 
 /**
  * The plan for a set of rows.
@@ -76,18 +76,31 @@ const defaultMemory = (): number => (process.platform === "darwin" ? 0.7 * total
  * @param packedBefore - Token budget of an earlier call, kept where it still fits, so that packs and hence digits stay the same.
  * @throws {LayergradError} `resource` where memory is short.
  */
-export function planFor({ family, spec }: Model, rows: readonly EncodedRow[], options: MeasureOptions, packedBefore?: number): Plan {
+export const planFor = (model: Model, rows: readonly EncodedRow[], options: MeasureOptions, packedBefore?: number): Plan =>
+  plansFor(model, rows, options, packedBefore).plan;
+
+/** As {@link planFor}, with the plans that are too large. */
+export function plansFor({ family, spec }: Model, rows: readonly EncodedRow[], options: MeasureOptions, packedBefore?: number): Planning {
   const { matrices = "reference", cosines = false, batchTokens, weights, memory = defaultMemory() } = options;
   const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
-  const request = { family, spec, matrices, cosines, longestRow, memory, weights };
+  const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
+  const passes = mostPasses(rows, options);
+  const request: PlanRequest = { family, spec, matrices, cosines, longestRow, tokens, rows: rows.length, passes, memory, weights };
   if (batchTokens === undefined && packedBefore !== undefined) {
     try {
-      return planRun({ ...request, batchTokens: packedBefore });
+      return comparePlans({ ...request, batchTokens: packedBefore });
     } catch (error) {
       if (!(error instanceof LayergradError && error.kind === "resource")) throw error;
     }
   }
-  return planRun({ ...request, batchTokens });
+  return comparePlans({ ...request, batchTokens });
+}
+
+/** Most backward passes of a row: one, or in a sweep so many of each size below all its labels, and one of all. */
+function mostPasses(rows: readonly EncodedRow[], { labels, draws = LEAST_DRAWS }: MeasureOptions): number {
+  if (labels !== "sweep") return 1;
+  const most = rows.reduce((n, { nLabels }) => Math.max(n, nLabels), 1);
+  return (draws + 1) * Math.ceil(Math.log2(most)) + 1;
 }
 
 /**

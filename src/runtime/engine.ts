@@ -1,44 +1,22 @@
 import { LayergradError } from "../errors.ts";
-import { attentionGraphs, causalMask, stripRanges, stripsOf } from "../models/attention.ts";
-import { buildBlock, chooseLinears, type MatrixChoice, tableInputs } from "../models/block.ts";
-import type { Family, ModelSpec } from "../models/family.ts";
+import { attentionGraphs, stripsOf } from "../models/attention.ts";
+import { buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
+import type { ModelSpec } from "../models/family.ts";
 import { readModel } from "../models/registry.ts";
-import { type RopeSpec, ropeTables } from "../models/rope.ts";
 import { headGraph, headWeights, mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
-import type { MatrixStatistics } from "../spectra/matrix-statistics.ts";
-import type { Graph } from "../tensor/expr.ts";
 import { type FloatArray, indices, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { Arena } from "./arena.ts";
 import type { Backend, Program } from "./backend.ts";
-import { type FactorPair, FactorStatistics, type GradientMeasure, type SpectrumSolver } from "./factor-statistics.ts";
+import { type FactorPair, FactorStatistics, type SpectrumSolver } from "./factor-statistics.ts";
+import { checkTensors, type ModelSource } from "./model-source.ts";
+import { type PackLayout, PackLayouts, type SubsetRow, type TokenRow } from "./pack-layout.ts";
 import { Phases } from "./phases.ts";
-import { CosineCollector, matrixStatistics, type RowStatistics } from "./row-statistics.ts";
+import { RowInProgress, type RowStatistics } from "./row-statistics.ts";
+import { openWeights, type WeightMode, type Weights, type WeightSupply, weightGroups } from "./weight-supply.ts";
 
-/** Where a model's numbers come from: a folder, a file, or a test's own arrays. */
-export interface ModelSource {
-  /** `config.json` */
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
-  /** A tensor widened to float32, row by row. */
-  read(name: string): Promise<Float32Array>;
-  /** Chosen rows of a matrix, `[rows.length, width]`, widened to float32. */
-  readRows(name: string, rows: ArrayLike<number>): Promise<Float32Array>;
-}
-
-/** A row as tokens. Its labels are the tokens from `labelStart` on, each predicted from the position before it. */
-export interface TokenRow {
-  readonly row: number;
-  readonly inputIds: ArrayLike<number>;
-  readonly labelStart: number;
-}
-
-/** A row with the subsets of its labels whose losses are wanted, one gradient each. */
-export interface SubsetRow extends TokenRow {
-  /** Each a set of labels, counted from the row's first; the loss is the mean over them. */
-  readonly subsets: readonly ArrayLike<number>[];
-}
-
-/** How the weights reach the runtime: fed at each call, or packed once into a session of each layer (no faster on packs of 512 tokens, more than twice the memory). */
-export type WeightMode = "fed" | "packed";
+export type { ModelSource } from "./model-source.ts";
+export type { SubsetRow, TokenRow } from "./pack-layout.ts";
+export type { WeightMode } from "./weight-supply.ts";
 
 /** What a forward pass leaves for the backward one: all products of every layer, or only each layer's input, from which the rest is computed again. */
 export type Retention = "products" | "inputs";
@@ -54,6 +32,8 @@ export interface EngineOptions {
   /** Longest row, in tokens. */
   readonly maxLength: number;
   readonly weights: WeightMode;
+  /** Of streamed weights: whether the output head is read in its turn like a layer, rather than held. */
+  readonly streamHead?: boolean;
   readonly retention: Retention;
   /** Most label positions whose logits exist at one time. */
   readonly labelsPerChunk: number;
@@ -72,7 +52,7 @@ interface LayerState {
   readonly kept?: Readonly<Activations>;
 }
 
-/** The programs of one layer: shared by all layers where weights are fed. */
+/** The programs of one layer: shared by all layers unless weights are packed. */
 interface LayerPrograms {
   readonly project: Program;
   readonly mix: Program;
@@ -80,46 +60,57 @@ interface LayerPrograms {
   readonly mixVjp: Program;
 }
 
-/** Rows laid one after another: `starts[i]` is the first token of row i, the last entry the number of tokens. */
-interface PackLayout {
-  readonly rows: readonly TokenRow[];
-  readonly starts: readonly number[];
-  readonly tokens: number;
-  /** Positions and each layer's rotary tables, fed to every stage. */
-  readonly tables: readonly Feeds[];
-  /** For each layer the masks of each row's strips. */
-  readonly masks: readonly (readonly Feeds[])[];
+/** A pack on its way through the layers. */
+interface PackInHand {
+  readonly layout: PackLayout;
+  readonly rows: readonly SubsetRow[];
+  /** What comes out of the layers done so far, `[tokens, hidden]`. */
+  x: FloatTensor;
+  readonly states: LayerState[];
+}
+
+/** A backward pass of one pack: one subset of each row. */
+interface PassInHand {
+  /** Cotangent of what comes out of the next layer to do, `[tokens, hidden]`. */
+  ct: FloatTensor;
+  /** By row of the pack; undefined for rows with fewer subsets. */
+  readonly rows: readonly (RowInProgress | undefined)[];
 }
 
 /**
- * One forward and one backward pass over packs of rows, layer by layer, and from each layer's factor pairs the statistics of every
+ * Forward and backward passes over packs of rows, layer by layer, and from each layer's factor pairs the statistics of every
  * row's own gradient. The loss of a row is the mean over its own labels, whatever it is packed with.
+ *
+ * Packs that go through the layers together are a wave: each layer's weights are taken up once for all of them, forward and backward.
  */
 export class Engine {
   readonly phases = new Phases();
   private readonly attention = new Map<number, Promise<{ forward: Program; backward: Program }>>();
   private readonly factors: FactorStatistics;
-  private readonly layerWeights: Feeds[] = [];
-  /** Rotary tables, which layers that rotate alike share, and their length in positions. */
-  private readonly tables = new Map<RopeSpec, { readonly cos: FloatTensor; readonly sin: FloatTensor }>();
-  private tableLength: number;
+  private readonly layouts: PackLayouts;
+  private readonly kept: Arena;
+  /** Spectra that worker threads are at, while the passes go on. */
+  private solving: Promise<unknown> = Promise.resolve();
+  private lastWave: Promise<unknown> = Promise.resolve();
 
   private constructor(
     private readonly source: ModelSource,
     readonly spec: ModelSpec,
     private readonly stages: { readonly project: Stage; readonly mix: Stage },
     private readonly options: EngineOptions,
-    private readonly layers: LayerPrograms[],
+    private readonly layers: readonly LayerPrograms[],
     private readonly head: Program,
-    private readonly headFeeds: Feeds,
+    private readonly weights: WeightSupply,
   ) {
     this.factors = new FactorStatistics(options.backend, options.solver, this.phases, options.cosines);
-    this.tableLength = options.maxLength;
+    this.layouts = new PackLayouts(spec, options.maxLength, (shape, data) => this.real(shape, data));
+    this.kept = new Arena(options.backend.precision);
   }
 
   /**
-   * Reads the weights and prepares the programs.
+   * Reads the weights that are held and prepares the programs.
    *
+   * @param onLayer - Told of each layer that has been read.
    * @throws {LayergradError} `model` if the family is not supported or a weight is missing or misshapen.
    */
   static async open(source: ModelSource, options: EngineOptions, onLayer?: (done: number, total: number) => void): Promise<Engine> {
@@ -130,25 +121,30 @@ export class Engine {
     if (tapped.length === 0)
       throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${options.matrices}.`);
     const stages = { project: projectStage(block, tapped, options.saved), mix: mixStage(block, tapped, options.saved) };
-    const { backend, weights } = options;
-
-    const headFeeds: Feeds = {
-      [headWeights.norm]: { shape: [spec.hidden], data: await source.read(headWeights.norm) },
-      [headWeights.head]: { shape: [spec.vocabulary, spec.hidden], data: await source.read(headTensor(spec)) },
+    const { backend } = options;
+    const compileLayer = async (weights?: Weights): Promise<LayerPrograms> => {
+      const constants = weights && new Map(Object.entries(weights).map(([name, { data }]) => [name, data]));
+      const [project, mix, projectVjp, mixVjp] = [stages.project.forward, stages.mix.forward, stages.project.backward, stages.mix.backward];
+      return {
+        project: await backend.compile(project, constants),
+        mix: await backend.compile(mix, constants),
+        projectVjp: await backend.compile(projectVjp, constants),
+        mixVjp: await backend.compile(mixVjp, constants),
+      };
     };
-    const engine = new Engine(source, spec, stages, options, [], await backend.compile(headGraph(spec)), headFeeds);
+
+    const layers: LayerPrograms[] = [];
+    const head = await backend.compile(headGraph(spec));
     try {
-      if (weights === "fed") engine.layers.push(await engine.compileLayer());
-      for (let i = 0; i < spec.layers; i++) {
-        const feeds: Feeds = {};
-        for (const [name, shape] of block.weights) feeds[name] = { shape, data: await source.read(`model.layers.${i}.${name}`) };
-        if (weights === "fed") engine.layerWeights.push(feeds);
-        else engine.layers.push(await engine.compileLayer(feeds));
-        onLayer?.(i + 1, spec.layers);
-      }
-      return engine;
+      if (options.weights !== "packed") layers.push(await compileLayer());
+      const groups = weightGroups(block, spec);
+      const weights = await openWeights(source, groups, options, async (layer, read) => {
+        if (options.weights === "packed") layers.push(await compileLayer(read));
+        onLayer?.(layer + 1, spec.layers);
+      });
+      return new Engine(source, spec, stages, options, layers, head, weights);
     } catch (error) {
-      await engine.close();
+      await releaseAll([...layers.flatMap((layer) => Object.values(layer) as Program[]), head]);
       throw error;
     }
   }
@@ -157,7 +153,7 @@ export class Engine {
    * The statistics of each row of a pack. A row whose loss is not finite comes back with that loss and no matrices.
    * The rows' order, and what a row is packed with, change nothing but rounding.
    *
-   * @param signal - Looked at before each layer; the pack is then given up with the signal's reason.
+   * @param signal - Looked at before each layer and pack; all is then given up with the signal's reason.
    */
   async measure(rows: readonly TokenRow[], signal?: AbortSignal): Promise<RowStatistics[]> {
     const all = rows.map((row) => ({ ...row, subsets: [Array.from({ length: labelCount(row) }, (_, i) => i)] }));
@@ -170,102 +166,127 @@ export class Engine {
    * @returns For each row the statistics of each of its subsets. A subset without labels has the loss NaN and no matrices.
    */
   async measureSubsets(rows: readonly SubsetRow[], signal?: AbortSignal): Promise<RowStatistics[][]> {
-    const pack = this.layOut(rows);
-    let x = await this.phases.time("embedding", () => this.embed(pack));
-    const states: LayerState[] = [];
-    for (let i = 0; i < this.spec.layers; i++) {
-      signal?.throwIfAborted();
-      const { output, ...state } = await this.phases.time("forward", () => this.forward(i, x, pack));
-      states.push(this.options.retention === "products" ? state : { x });
-      x = output;
-    }
-    const heads = await this.phases.time("head", () => this.runHead(x, pack));
+    return (await this.measureWave([rows], signal))[0]!;
+  }
 
-    const results: RowStatistics[][] = rows.map(() => []);
-    const passes = Math.max(...rows.map((row) => row.subsets.length));
-    for (let pass = 0; pass < passes; pass++) {
-      const ct = this.zeros([pack.tokens, this.spec.hidden]);
-      const inHand = rows.map(({ row, subsets }, r) => {
-        const subset = subsets[pass];
-        return subset && new RowInProgress(row, this.seedSubset(ct, heads[r]!, subset, pack.starts[r]!), this.options);
-      });
-      await this.backwardThrough(states, ct, pack, inHand, pass === passes - 1, signal);
-      for (const [r, row] of inHand.entries()) if (row) results[r]!.push(row.finish());
+  /**
+   * As {@link measureSubsets}, for several packs that go through the layers together. What else is in the wave changes no digit.
+   *
+   * @returns For each pack what {@link measureSubsets} returns.
+   */
+  measureWave(packs: readonly (readonly SubsetRow[])[], signal?: AbortSignal): Promise<RowStatistics[][][]> {
+    // What is kept lies in one place, and streamed weights in two: calls take turns.
+    const turn = this.lastWave.then(() => this.passThrough(packs, signal));
+    this.lastWave = turn.catch(() => {});
+    return turn;
+  }
+
+  private async passThrough(packs: readonly (readonly SubsetRow[])[], signal?: AbortSignal): Promise<RowStatistics[][][]> {
+    this.kept.reset();
+    const wave: PackInHand[] = [];
+    for (const rows of packs) {
+      const layout = this.layouts.layOut(rows);
+      wave.push({ layout, rows, x: await this.phases.time("embedding", () => this.embed(layout)), states: [] });
+    }
+    await this.forwardThrough(wave, signal);
+    const heads: RowHead[][] = [];
+    const weights = await this.take(this.spec.layers, this.spec.layers - 1);
+    for (const pack of wave) heads.push(await this.phases.time("head", () => this.runHead(pack, weights)));
+
+    const results: RowStatistics[][][] = packs.map((rows) => rows.map(() => []));
+    const passes = Math.max(...packs.flatMap((rows) => rows.map((row) => row.subsets.length)));
+    const together = passesTogether(this.spec, this.options.cosines);
+    for (let from = 0; from < passes; from += together) {
+      const indexes = Array.from({ length: Math.min(together, passes - from) }, (_, i) => from + i);
+      const inHand = wave.map((pack, p) => indexes.map((pass) => this.beginPass(pack, heads[p]!, pass)));
+      await this.backwardThrough(wave, inHand, signal);
+      for (const [p, ofPack] of inHand.entries())
+        for (const { rows } of ofPack)
+          for (const [r, row] of rows.entries()) if (row) results[p]![r]!.push(await this.phases.time("eigenvalues", () => row.finish()));
     }
     return results;
   }
 
-  /** Takes a cotangent from the last layer to the first and adds each layer's statistics to the rows in hand. */
-  private async backwardThrough(
-    states: LayerState[],
-    ct: FloatTensor,
-    pack: PackLayout,
-    inHand: readonly (RowInProgress | undefined)[],
-    last: boolean,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    let ctX = ct;
-    for (let i = this.spec.layers - 1; i >= 0; i--) {
-      signal?.throwIfAborted();
-      const { ctInput, factors } = await this.phases.time("backward", () => this.backward(i, states[i]!, ctX, pack));
-      if (last) states.length = i;
-      ctX = ctInput;
-      for (const [r, row] of inHand.entries()) {
-        if (row?.finite) await row.add(i, await this.factors.measure(pairsOf(factors, i, pack, r)), this.phases);
-      }
-    }
-  }
-
   /** Frees every program. The engine cannot be used afterwards. */
   async close(): Promise<void> {
-    for (const layer of this.layers) for (const program of Object.values(layer)) await program.release();
-    for (const pair of await Promise.allSettled(this.attention.values())) {
-      if (pair.status === "fulfilled") for (const program of Object.values(pair.value)) await program.release();
-    }
+    await this.weights.close();
+    await releaseAll(this.layers.flatMap((layer) => Object.values(layer) as Program[]));
+    for (const pair of await Promise.allSettled(this.attention.values()))
+      if (pair.status === "fulfilled") await releaseAll(Object.values(pair.value));
     await this.factors.release();
     await this.head.release();
   }
 
-  private async compileLayer(weights?: Feeds): Promise<LayerPrograms> {
-    const { project, mix } = this.stages;
-    const compile = (graph: Graph) => {
-      const constants = weights && new Map(Object.entries(weights).map(([name, { data }]) => [name, data as FloatArray]));
-      return this.options.backend.compile(graph, constants);
-    };
+  /** The weights of a layer, or of the head, which comes after the last one. */
+  private take(group: number, next?: number): Promise<Weights> {
+    return this.phases.time("weights", () => this.weights.take(group, next));
+  }
+
+  /** Takes all packs through the layers, and keeps what their backward passes need. */
+  private async forwardThrough(wave: readonly PackInHand[], signal?: AbortSignal): Promise<void> {
+    for (let layer = 0; layer < this.spec.layers; layer++) {
+      const weights = await this.take(layer, layer + 1);
+      for (const pack of wave) {
+        signal?.throwIfAborted();
+        await this.phases.time("forward", async () => {
+          const { x, layout } = pack;
+          const { output, ...kept } = await this.forward(layer, weights, x, layout);
+          pack.states.push({
+            x: this.kept.keep(x),
+            ...(this.options.retention === "products"
+              ? { kept: Object.fromEntries(Object.entries(kept).map(([key, value]) => [key, this.kept.keep(value!)])) }
+              : {}),
+          });
+          pack.x = output!;
+        });
+      }
+    }
+  }
+
+  private beginPass({ layout, rows }: PackInHand, heads: readonly RowHead[], pass: number): PassInHand {
+    const ct = this.zeros([layout.tokens, this.spec.hidden]);
     return {
-      project: await compile(project.forward),
-      mix: await compile(mix.forward),
-      projectVjp: await compile(project.backward),
-      mixVjp: await compile(mix.backward),
+      ct,
+      rows: rows.map(({ row, subsets }, r) => {
+        const subset = subsets[pass];
+        return subset && new RowInProgress(row, this.seedSubset(ct, heads[r]!, subset, layout.starts[r]!), this.options);
+      }),
     };
   }
 
-  private layOut(rows: readonly TokenRow[]): PackLayout {
-    const starts = [0];
-    for (const { inputIds, row } of rows) {
-      if (inputIds.length > this.options.maxLength)
-        throw new Error(`row ${row} has ${inputIds.length} tokens, more than maxLength ${this.options.maxLength}`);
-      starts.push(starts.at(-1)! + inputIds.length);
+  /** Takes the cotangents of passes over each pack from the last layer to the first, and adds each layer's statistics to their rows. */
+  private async backwardThrough(
+    wave: readonly PackInHand[],
+    passes: readonly (readonly PassInHand[])[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    for (let layer = this.spec.layers - 1; layer >= 0; layer--) {
+      const weights = await this.take(layer, layer > 0 ? layer - 1 : undefined);
+      for (const [p, { layout, states }] of wave.entries()) {
+        signal?.throwIfAborted();
+        const { x, kept: known } = states[layer]!;
+        const kept = known ?? (await this.phases.time("forward", () => this.forward(layer, weights, x, layout)));
+        for (const pass of passes[p]!) {
+          signal?.throwIfAborted();
+          const { ctInput, factors } = await this.phases.time("backward", () =>
+            this.backward(layer, weights, { x, kept }, pass.ct, layout),
+          );
+          pass.ct = ctInput;
+          await this.addStatistics(layer, pass, factors, layout);
+        }
+      }
     }
-    const positions = rows.flatMap((r) => Array.from(r.inputIds, (_, i) => i));
-    // ONNX Runtime wants tables as long as the whole sequence, though positions start anew with each row.
-    if (positions.length > this.tableLength) {
-      this.tableLength = positions.length;
-      this.tables.clear();
-    }
-    const at = indices(positions);
-    const masksFor = remembered((window: number) => rows.map((r) => stripMasks(r.inputIds.length, window)));
-    const longest = rows.reduce((most, r) => Math.max(most, r.inputIds.length), 0);
-    return {
-      rows,
-      starts,
-      tokens: positions.length,
-      tables: this.spec.attention.map(({ rope }) => {
-        const { cos, sin } = this.tablesFor(rope);
-        return { [tableInputs.positions]: at, [tableInputs.cos]: cos, [tableInputs.sin]: sin };
-      }),
-      masks: this.spec.attention.map(({ window }) => masksFor(window < longest ? window : Number.POSITIVE_INFINITY)),
-    };
+  }
+
+  /** Begins on a layer's statistics of each row of a pass. Their spectra are solved while the passes go on, as far as the next layer's. */
+  private async addStatistics(layer: number, { rows }: PassInHand, factors: readonly Factor[], layout: PackLayout): Promise<void> {
+    const begun: Promise<unknown>[] = [];
+    for (const [r, row] of rows.entries())
+      if (row?.finite) begun.push(row.add(layer, await this.factors.measure(pairsOf(factors, layer, layout, r))));
+    await this.phases.time("eigenvalues", () => this.solving);
+    this.solving = Promise.all(begun);
+    // A failure is thrown where the next layer or the row's end waits for it.
+    this.solving.catch(() => {});
   }
 
   private async embed({ rows, tokens }: PackLayout): Promise<FloatTensor> {
@@ -280,9 +301,10 @@ export class Engine {
     return scaled;
   }
 
-  private async forward(layer: number, x: FloatTensor, pack: PackLayout): Promise<LayerState & { output: FloatTensor }> {
+  /** A layer's `output`, and all that its backward may read: queries, keys, values, context, saved products. */
+  private async forward(layer: number, weights: Weights, x: FloatTensor, pack: PackLayout): Promise<Activations> {
     const programs = this.programs(layer);
-    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables[layer], x };
+    const feeds: Feeds = { ...weights, ...pack.tables[layer], x };
     const projected = rename(await programs.project.run(feeds), "project");
     const context = this.zeros([pack.tokens, this.spec.heads * this.spec.headDim]);
     for (const [r] of pack.rows.entries()) {
@@ -291,15 +313,12 @@ export class Engine {
       const result = await forward.run({ ...inputs, ...pack.masks[layer]![r] });
       place(context, result.context!, pack.starts[r]!);
     }
-    const { output, ...mixed } = rename(await programs.mix.run({ ...feeds, context }), "mix");
-    return { x, kept: { ...projected, ...mixed, context }, output: output! };
+    return { ...projected, ...rename(await programs.mix.run({ ...feeds, context }), "mix"), context };
   }
 
-  private async backward(layer: number, state: LayerState, ctOutput: FloatTensor, pack: PackLayout) {
-    const { x } = state;
-    const kept = state.kept ?? (await this.forward(layer, x, pack)).kept!;
+  private async backward(layer: number, weights: Weights, { x, kept }: Required<LayerState>, ctOutput: FloatTensor, pack: PackLayout) {
     const programs = this.programs(layer);
-    const feeds: Feeds = { ...this.layerWeights[layer], ...pack.tables[layer], x };
+    const feeds: Feeds = { ...weights, ...pack.tables[layer], x };
     const saved = (stage: "project" | "mix") => Object.fromEntries(this.stages[stage].saved.map((key) => [key, kept[`${stage}.${key}`]!]));
 
     const mixed = await programs.mixVjp.run({ ...feeds, ...saved("mix"), context: kept.context!, "ct.output": ctOutput });
@@ -333,7 +352,7 @@ export class Engine {
   }
 
   /** Each row's losses label by label, and their cotangents; logits exist at label positions only, a chunk at a time. */
-  private async runHead(x: FloatTensor, { rows, starts }: PackLayout): Promise<RowHead[]> {
+  private async runHead({ x, layout: { rows, starts } }: PackInHand, weights: Weights): Promise<RowHead[]> {
     const { hidden } = this.spec;
     const heads = rows.map((row) => {
       const count = labelCount(row);
@@ -349,7 +368,7 @@ export class Engine {
       const states = this.zeros([chunk.length, hidden]);
       for (const [c, { at }] of chunk.entries()) place(states, rowsOf(x, at, at + 1), c);
       const result = await this.head.run({
-        ...this.headFeeds,
+        ...weights,
         x: states,
         labels: indices(chunk.map((l) => l.label)),
         "ct.loss": this.real([chunk.length], new Float32Array(chunk.length).fill(1)),
@@ -377,7 +396,7 @@ export class Engine {
   }
 
   private programs(layer: number): LayerPrograms {
-    return this.layers[this.options.weights === "fed" ? 0 : layer]!;
+    return this.layers[this.options.weights === "packed" ? layer : 0]!;
   }
 
   private attentionFor({ rows }: PackLayout, r: number): Promise<{ forward: Program; backward: Program }> {
@@ -390,16 +409,6 @@ export class Engine {
   private async compileAttention(strips: number): Promise<{ forward: Program; backward: Program }> {
     const { forward, backward } = attentionGraphs(this.spec, strips);
     return { forward: await this.options.backend.compile(forward), backward: await this.options.backend.compile(backward) };
-  }
-
-  private tablesFor(rope: RopeSpec): { readonly cos: FloatTensor; readonly sin: FloatTensor } {
-    const known = this.tables.get(rope);
-    if (known) return known;
-    const { cos, sin } = ropeTables(rope, this.tableLength);
-    const shape = [this.tableLength, this.spec.headDim / 2];
-    const made = { cos: this.real(shape, cos), sin: this.real(shape, sin) };
-    this.tables.set(rope, made);
-    return made;
   }
 
   private real(shape: readonly number[], data: FloatArray): FloatTensor {
@@ -423,21 +432,6 @@ interface RowHead {
   readonly ct: FloatTensor;
 }
 
-/** The masks of a row's strips. */
-const stripMasks = (tokens: number, window: number): Feeds =>
-  Object.fromEntries(
-    stripRanges(tokens).map(({ start, rows }, i) => [`mask.${i}`, { shape: [rows, start + rows], data: causalMask(start, rows, window) }]),
-  );
-
-/** A function that is asked once for each argument. */
-function remembered<A, B>(f: (a: A) => B): (a: A) => B {
-  const known = new Map<A, B>();
-  return (a) => {
-    if (!known.has(a)) known.set(a, f(a));
-    return known.get(a)!;
-  };
-}
-
 /** Labels of a row: nothing comes before its first token, which therefore is none. */
 const labelCount = ({ inputIds, labelStart }: TokenRow): number => Math.max(0, inputIds.length - Math.max(labelStart, 1));
 
@@ -459,85 +453,14 @@ function pairsOf(factors: readonly Factor[], layer: number, { starts }: PackLayo
   return factors.map(({ tap, delta, x }) => ({ name: `model.layers.${layer}.${tap.linear.name}.weight`, delta: view(delta), x: view(x) }));
 }
 
-/** A row's statistics while they come in, from the last layer to the first. */
-class RowInProgress {
-  private problem: RowStatistics["problem"];
-  private readonly byLayer: [string, MatrixStatistics][][] = [];
-  private readonly cosines = new CosineCollector();
-
-  constructor(
-    private readonly row: number,
-    private readonly loss: number,
-    private readonly options: { readonly spectrum: boolean; readonly cosines: boolean },
-  ) {
-    if (!Number.isFinite(loss)) this.problem = "non-finite loss";
-  }
-
-  get finite(): boolean {
-    return this.problem === undefined;
-  }
-
-  async add(layer: number, measures: readonly GradientMeasure[], phases: Phases): Promise<void> {
-    if (!measures.every((m) => m.finite)) {
-      this.problem = "non-finite gradient";
-      return;
-    }
-    const { spectrum, cosines } = this.options;
-    const statistics = measures.map(async (m): Promise<[string, MatrixStatistics]> => [m.name, await matrixStatistics(m, spectrum)]);
-    this.byLayer.unshift(await phases.time("eigenvalues", () => Promise.all(statistics)));
-    if (!cosines) return;
-    const attention = measures.filter((m) => /\.self_attn\.[qkvo]_proj\./.test(m.name));
-    this.cosines.add(layer, Object.fromEntries(attention.map((m) => [m.name.split(".").at(-2)!, m.gradient!])));
-  }
-
-  finish(): RowStatistics {
-    const { row, loss, problem } = this;
-    if (problem) return { row, loss, problem, matrices: {} };
-    const matrices = Object.fromEntries(this.byLayer.flat());
-    return { row, loss, matrices, ...(this.options.cosines ? { cosines: this.cosines.result() } : {}) };
-  }
-}
-
-/** The checkpoint's name of the output head. */
-export const headTensor = (spec: ModelSpec): string => (spec.tiedEmbeddings ? headWeights.embedding : headWeights.head);
-
-/** What a block may hold beside its weights: older checkpoints store the rotary frequencies, which follow from the configuration. */
-const derived = /\.rotary_emb\.inv_freq$/;
-
 /**
- * Every weight that will be read must be there, in the shape the configuration implies, and the blocks must have no other: a bias or a
- * norm that the family does not compute would change every number in silence.
+ * Backward passes of a pack that go through the layers together: as many as there are layers, whose cotangents take no more than the
+ * layers' inputs that are kept anyway; with cosines one at a time, since each pass holds gradients from layer to layer.
  */
-export function checkTensors(source: ModelSource, family: Family, spec: ModelSpec): void {
-  const expected = new Map<string, readonly number[]>([
-    [headWeights.embedding, [spec.vocabulary, spec.hidden]],
-    [headWeights.norm, [spec.hidden]],
-    [headTensor(spec), [spec.vocabulary, spec.hidden]],
-  ]);
-  const { weights } = buildBlock(family, spec);
-  for (let i = 0; i < spec.layers; i++) for (const [name, shape] of weights) expected.set(`model.layers.${i}.${name}`, shape);
-  for (const [name, shape] of expected) {
-    const found = source.tensors.get(name);
-    if (!found)
-      throw new LayergradError(
-        "model",
-        `The weights have no tensor ${name}, which a ${spec.family} model of config.json's sizes needs; the folder may be incomplete.`,
-      );
-    if (found.shape.join() !== shape.join()) {
-      throw new LayergradError(
-        "model",
-        `Tensor ${name} has shape [${found.shape}], but config.json implies [${shape}]; the files do not belong together.`,
-      );
-    }
-  }
-  for (const name of source.tensors.keys()) {
-    if (name.startsWith("model.layers.") && !expected.has(name) && !derived.test(name)) {
-      throw new LayergradError(
-        "model",
-        `The weights hold ${name}, which config.json's ${spec.family} model of ${spec.layers} layers does not have; the files do not belong together, or the model is of another family.`,
-      );
-    }
-  }
+export const passesTogether = ({ layers }: ModelSpec, cosines: boolean): number => (cosines ? 1 : layers);
+
+async function releaseAll(programs: readonly Program[]): Promise<void> {
+  for (const program of programs) await program.release();
 }
 
 /** Stage outputs under names of the layer: saved values are told apart by their stage. */

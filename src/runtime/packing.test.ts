@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { packRows } from "./packing.ts";
+import { packRows, wavesOf } from "./packing.ts";
 
 const rowsOf = (lengths: readonly number[]) => lengths.map((length, row) => ({ row, inputIds: new Int32Array(length) }));
 const lengthsOf = (packs: ReturnType<typeof rowsOf>[]) => packs.map((pack) => pack.map((r) => r.inputIds.length));
@@ -45,5 +45,14 @@ describe("packing", () => {
         expect(part.slice(0, -1)).toEqual(whole.slice(0, Math.max(0, part.length - 1)));
       }),
     );
+  });
+});
+
+describe("waves", () => {
+  it("hold packs in their order up to a number of tokens, and a longer pack alone", () => {
+    const packs = packRows(rowsOf([40, 50, 20, 90, 10, 300, 5]), 100);
+    const waves = wavesOf(packs, 200);
+    expect(waves.map((wave) => lengthsOf(wave.map((pack) => [...pack])))).toEqual([[[40, 50], [20]], [[90, 10]], [[300]], [[5]]]);
+    expect(waves.flat()).toEqual(packs);
   });
 });

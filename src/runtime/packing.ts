@@ -16,3 +16,12 @@ export function packRows<R extends { readonly inputIds: ArrayLike<number> }>(row
   }
   return packs;
 }
+
+/** Packs in waves of at most `waveTokens` tokens, in their order; a longer pack is a wave of its own. Waves change no pack, and so no digit. */
+export function wavesOf<R extends { readonly inputIds: ArrayLike<number> }>(
+  packs: readonly (readonly R[])[],
+  waveTokens: number,
+): (readonly R[])[][] {
+  const measured = packs.map((pack) => ({ pack, inputIds: { length: pack.reduce((sum, { inputIds }) => sum + inputIds.length, 0) } }));
+  return packRows(measured, waveTokens).map((wave) => wave.map(({ pack }) => pack));
+}

@@ -1,5 +1,5 @@
-/** The parts that a row's time is made of. */
-export const phaseNames = ["embedding", "forward", "head", "backward", "products", "grams", "eigenvalues", "writing"] as const;
+/** The parts that a row's time is made of; `weights` and `eigenvalues` are times of waiting for them. */
+export const phaseNames = ["weights", "embedding", "forward", "head", "backward", "products", "grams", "eigenvalues", "writing"] as const;
 
 export type Phase = (typeof phaseNames)[number];
 

@@ -3,7 +3,8 @@ import { llamaConfig, realConfigs } from "../../test/specs.ts";
 import { LayergradError } from "../errors.ts";
 import { buildBlock } from "../models/block.ts";
 import { readModel } from "../models/registry.ts";
-import { gigabytes, leastMemory, type Plan, type PlanRequest, planRun } from "./planner.ts";
+import { planText } from "./plan-text.ts";
+import { comparePlans, gigabytes, leastMemory, type Plan, type PlanRequest, planRun } from "./planner.ts";
 
 const request = (config: Readonly<Record<string, unknown>>, changes: Partial<PlanRequest> = {}): PlanRequest => ({
   ...readModel(config),
@@ -50,15 +51,39 @@ describe("a plan", () => {
     for (const plan of plans) expect(planRun(request(config, { memory: plan.memory }))).toEqual(plan);
   });
 
-  it.each(models)("of %s gives up speed step by step: long packs and kept products last", (_, config) => {
-    const plans = ladder(config);
-    expect(plans.at(-1)).toMatchObject({ retention: "inputs", weights: "fed", batchTokens: expect.toSatisfy((n: number) => n < 1024) });
-    const retentions = plans.map((p) => p.retention);
-    expect(retentions).toEqual([...retentions.filter((r) => r === "products"), ...retentions.filter((r) => r === "inputs")]);
-    for (const retention of ["products", "inputs"] as const) {
-      const ofOne = plans.filter((p) => p.retention === retention && p.saved === "linears").map((p) => p.batchTokens);
-      expect(ofOne).toEqual(ofOne.toSorted((a, b) => b - a));
+  it.each(models)("of %s gives up speed step by step, and in the end holds two layers and each layer's input", (_, config) => {
+    const plans = ladder(config, { tokens: 70_000, rows: 100 });
+    expect(plans.at(-1)).toMatchObject({ retention: "inputs", weights: "streamed" });
+    expect(plans.map((p) => p.work)).toEqual(plans.map((p) => p.work).toSorted((a, b) => a - b));
+  });
+
+  it.each(models)("of %s holds the weights where they fit with all products, and never reads them for less than a pack", (_, config) => {
+    const plans = ladder(config, { tokens: 70_000, rows: 100 });
+    const best = planRun(request(config, { weights: "fed" }));
+    for (const plan of plans) {
+      if (plan.memory >= best.memory) expect(plan.weights).toBe("fed");
+      expect(plan.waveTokens).toBeGreaterThanOrEqual(plan.batchTokens);
     }
+  });
+
+  it("of Llama-2-7B with 12 GB streams the weights for a thousand tokens and more at a time, and keeps every product", () => {
+    const plan = planRun(request(realConfigs.llama2, { longestRow: 250, tokens: 14_000, rows: 100, memory: 12e9 }));
+    expect(plan).toMatchObject({ weights: "streamed", retention: "products", saved: "linears" });
+    expect(plan.waveTokens).toBeGreaterThan(1000);
+    expect(plan.work).toBeLessThan(1.25);
+  });
+
+  it("reads a small head in a layer's place, and holds a large one", () => {
+    const least = (config: Readonly<Record<string, unknown>>) => ladder(config).at(-1)!;
+    expect(least(realConfigs.llama2)).toMatchObject({ weights: "streamed", streamHead: true });
+    expect(least(realConfigs.qwen2)).toMatchObject({ weights: "streamed", streamHead: false });
+  });
+
+  it("of a sweep takes the memory of the passes that are in hand together", () => {
+    const of = (passes: number) => planRun(request(realConfigs.smollm2, { passes })).parts.kept;
+    expect(of(11) - of(1)).toBe(10 * 4 * 576 * 700);
+    // No more than there are layers.
+    expect(of(91)).toBe(of(30));
   });
 
   it("keeps the user's own choices, whatever is faster", () => {
@@ -84,9 +109,12 @@ describe("the memory that a plan is thought to take", () => {
     const { spec } = readModel(config);
     const d = spec.headDim;
     const block = spec.hidden * d * 2 * (spec.heads + spec.keyValueHeads) + 3 * spec.hidden * spec.intermediate;
-    const weights = 4 * (spec.layers * block + spec.vocabulary * spec.hidden);
-    for (const plan of ladder(config)) expect(plan.memory).toBeGreaterThan(weights);
-    expect(ladder(config).at(-1)!.memory).toBeLessThan(1.5 * weights + 1e9);
+    const head = spec.vocabulary * spec.hidden;
+    for (const { weights, streamHead, memory } of ladder(config))
+      expect(memory).toBeGreaterThan(4 * (weights === "streamed" ? 2 * block + (streamHead ? 0 : head) : spec.layers * block + head));
+    const held = ladder(config, { weights: "fed" }).at(-1)!.memory;
+    expect(held).toBeLessThan(6 * (spec.layers * block + head) + 1e9);
+    if (spec.layers * block > 1e9) expect(ladder(config).at(-1)!.memory).toBeLessThan(held / 2);
   });
 
   it("grows with the longest row, the layers, the matrices and the cosines", () => {
@@ -100,7 +128,7 @@ describe("the memory that a plan is thought to take", () => {
   });
 
   it("is that of the longest row where the packs are shorter", () => {
-    const of = (batchTokens: number) => memory(realConfigs.smollm2, { batchTokens, longestRow: 700 });
+    const of = (batchTokens: number) => memory(realConfigs.smollm2, { batchTokens, longestRow: 700, tokens: 7000 });
     expect(of(1)).toBe(of(700));
     expect(of(701)).toBeGreaterThan(of(700));
   });
@@ -129,11 +157,35 @@ describe("a refusal", () => {
   });
 
   it("names the least with the user's own token budget, where one is given", () => {
-    const free = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8 })));
-    const fixed = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, batchTokens: 8000 })));
+    const tokens = 80_000;
+    const free = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, tokens })));
+    const fixed = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, tokens, batchTokens: 8000 })));
     const least = (error: LayergradError) => Number(/at least (\d+\.\d) GB/.exec(error.message)![1]);
     expect(least(fixed)).toBeGreaterThan(least(free));
-    expect(planRun(request(realConfigs.llama2, { memory: least(fixed) * 1e9, batchTokens: 8000 })).batchTokens).toBe(8000);
+    expect(planRun(request(realConfigs.llama2, { memory: least(fixed) * 1e9, tokens, batchTokens: 8000 })).batchTokens).toBe(8000);
+  });
+});
+
+describe("a plan in words", () => {
+  const asked = request(realConfigs.llama2, { longestRow: 250, tokens: 14_000, rows: 100, memory: 12e9 });
+  const lines = planText(comparePlans(asked), { memory: 12e9, storedBytes: 13e9, secondsAtBest: 10 });
+
+  it("says what is held, what is read, what is kept, and what each part takes", () => {
+    expect(lines[0]).toMatch(/^weights streamed, .*, 26\.0 GB read for every \d+ tokens that go through together$/);
+    expect(lines[1]).toMatch(/^every product kept; packs of \d+ tokens/);
+    expect(lines[2]).toMatch(/^1[12]\.\d GB of 12\.0 GB: layers 1\.7 GB, .*kept for the backward pass \d/);
+    expect(lines[3]).toMatch(/^1\d s a row, the passes about 1\.\d\d times/);
+  });
+
+  it("names what would be faster and how much that takes, each kind once with the least of it", () => {
+    const held = planRun({ ...asked, memory: Number.POSITIVE_INFINITY });
+    const faster = lines.slice(4);
+    expect(faster.filter((line) => line.includes("weights held in memory, every product kept"))).toHaveLength(1);
+    for (const line of faster) {
+      const takes = Number(/^faster, but takes (\d+\.\d) GB/.exec(line)![1]) * 1e9;
+      expect(takes).toBeGreaterThan(12e9);
+      expect(takes).toBeLessThanOrEqual(Math.ceil(held.memory / 1e8) * 1e8);
+    }
   });
 });
 

@@ -1,22 +1,46 @@
 import { LayergradError } from "../errors.ts";
 import { STRIP } from "../models/attention.ts";
-import { type Block, buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
+import { type Block, buildBlock, chooseLinears, type LinearLayer, type MatrixChoice } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
 import { mixStage, projectStage, type SavedSet } from "../models/stages.ts";
-import type { Retention, WeightMode } from "./engine.ts";
+import { passesTogether, type Retention, type WeightMode } from "./engine.ts";
 import { blockElements } from "./work.ts";
 
 /** How a run will use the machine. */
 export interface Plan {
   readonly weights: WeightMode;
+  /** Of streamed weights: whether the output head is read in its turn like a layer, rather than held. */
+  readonly streamHead: boolean;
   readonly retention: Retention;
   readonly saved: SavedSet;
   /** Most tokens in one pack; a longer row is a pack of its own. */
   readonly batchTokens: number;
+  /** Most tokens in packs that go through the layers together, so that each weight is read twice at most for all of them; of weights that are held, one pack. */
+  readonly waveTokens: number;
   /** Most label positions whose logits exist at one time. */
   readonly labelsPerChunk: number;
   /** Estimated peak resident memory, bytes. */
   readonly memory: number;
+  /** What that is made of, bytes. */
+  readonly parts: MemoryParts;
+  /** Estimated time of the passes, the time of one forward and one backward pass at the machine's full product rate being 1. */
+  readonly work: number;
+}
+
+/** Estimated peak memory by what it holds, bytes. */
+export interface MemoryParts {
+  /** Node, ONNX Runtime and the worker threads. */
+  readonly runtime: number;
+  /** The layers' weights: all of them, or two layers' where they are streamed. */
+  readonly layers: number;
+  /** The output head, unless it is read into a layer's place. */
+  readonly head: number;
+  /** What forward passes keep for the backward ones. */
+  readonly kept: number;
+  /** What exists within one layer, or one chunk of logits. */
+  readonly passing: number;
+  /** Gradients and Gram matrices. */
+  readonly statistics: number;
 }
 
 export interface PlanRequest {
@@ -26,6 +50,12 @@ export interface PlanRequest {
   readonly cosines: boolean;
   /** Tokens of the longest row. */
   readonly longestRow: number;
+  /** Tokens of all rows; default one row, the longest. */
+  readonly tokens?: number | undefined;
+  /** Number of rows, default 1. */
+  readonly rows?: number | undefined;
+  /** Most backward passes of a row: subsets of its labels, default 1. */
+  readonly passes?: number | undefined;
   /** Bytes the process may use. */
   readonly memory: number;
   /** The user's own token budget, kept where given. */
@@ -33,6 +63,12 @@ export interface PlanRequest {
   /** The user's own choice of weights, kept where given. */
   readonly weights?: WeightMode | undefined;
 }
+
+/** The part of a request that a plan's memory depends on. */
+type Needs = Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow" | "tokens" | "rows" | "passes">;
+
+/** A plan before its memory and work are known. */
+type Choice = Omit<Plan, "memory" | "parts" | "work">;
 
 /** Longest pack, tokens: above it nothing is gained. */
 const LONGEST_PACK = 1024;
@@ -43,13 +79,19 @@ const LONGEST_PACK = 1024;
  */
 const LARGEST_TENSOR = 30e6;
 
-/** Pack sizes for want of memory: short packs cost more than computing again what was not kept. */
-const SHORT_PACKS = [256, 1];
+/** Pack sizes for want of memory, beside the longest. */
+const SHORTER_PACKS = [512, 384, 256, 1];
+
+/** Tokens by which a wave grows where packs are single rows. */
+const WAVE_STEP = 128;
+
+/** Longest wave, tokens: above it reading the weights takes a fiftieth of the time at most, and an interrupted run loses more. */
+const LONGEST_WAVE = 4096;
 
 /** Node, ONNX Runtime and the worker threads before any model, bytes. */
 const BASE = 300e6;
 
-/** From the fastest way to the most frugal: what the forward keeps, and how many logits exist at one time. */
+/** What the forward keeps, and how many logits exist at one time: from the fastest way to the most frugal. */
 const TIERS = [
   { retention: "products", saved: "linears", logits: 2 ** 25 },
   { retention: "products", saved: "narrow", logits: 2 ** 24 },
@@ -62,33 +104,39 @@ const LABELS_PER_CHUNK = 512;
 /** What the allocator holds beyond what is in use at any time, measured. */
 const FRAGMENTATION = 1.25;
 
+/** Tokens in a pack at which the matrix products reach half of their full rate: from rates at 32 to 1,024 tokens, 4,096 wide. */
+const HALF_RATE = 25;
+
+/** Time that reading and widening a weight takes beside the products, in multiply-adds: measured with files in the page cache. */
+const READ_COST = 150;
+
 const FLOAT = 4;
 
+/** A plan with those that would be faster and take more memory than there is, fastest first. */
+export interface Planning {
+  readonly plan: Plan;
+  readonly tooLarge: readonly Plan[];
+}
+
 /**
- * The fastest plan that fits the memory: products kept for the backward pass before computing them again, and long packs before
- * short ones.
+ * The fastest plan that fits the memory, by an estimate of its work.
  *
  * @throws {LayergradError} `resource` if nothing fits, naming the least memory that would do.
  */
-export function planRun(request: PlanRequest): Plan {
+export const planRun = (request: PlanRequest): Plan => comparePlans(request).plan;
+
+/**
+ * The fastest plan that fits the memory, and what it was preferred to for its size.
+ *
+ * @throws {LayergradError} As {@link planRun}.
+ */
+export function comparePlans(request: PlanRequest): Planning {
   const block = buildBlock(request.family, request.spec);
-  const candidates: Plan[] = [];
-  // Weights packed into every layer's own session take more than twice the memory and were no faster on packs of 512 tokens or more.
-  const weights = request.weights ?? "fed";
-  const widest = block.linears.reduce((most, l) => Math.max(most, l.inFeatures, l.outFeatures), 0);
-  const longest = Math.floor(LARGEST_TENSOR / FLOAT / widest);
-  const longPacks = [Math.max(512, Math.min(LONGEST_PACK, longest)), 512];
-  const sizeGroups = request.batchTokens ? [[request.batchTokens]] : [longPacks, SHORT_PACKS];
-  for (const sizes of sizeGroups) {
-    for (const tier of TIERS) {
-      for (const batchTokens of sizes) {
-        const choice = planOf(tier, request.spec, weights, batchTokens);
-        candidates.push({ ...choice, memory: estimateMemory(request, block, choice) });
-      }
-    }
-  }
-  const fitting = candidates.find((plan) => plan.memory <= request.memory);
-  if (fitting) return fitting;
+  const candidates = choices(request, block)
+    .map((choice) => widened(request, block, choice))
+    .sort((a, b) => a.work - b.work);
+  const fitting = candidates.findIndex((plan) => plan.memory <= request.memory);
+  if (fitting >= 0) return { plan: candidates[fitting]!, tooLarge: candidates.slice(0, fitting) };
   const least = candidates.reduce((a, b) => (b.memory < a.memory ? b : a));
   throw new LayergradError(
     "resource",
@@ -96,38 +144,87 @@ export function planRun(request: PlanRequest): Plan {
   );
 }
 
-const planOf = (
-  { logits, ...tier }: (typeof TIERS)[number],
-  { vocabulary }: ModelSpec,
-  weights: WeightMode,
-  batchTokens: number,
-): Omit<Plan, "memory"> => ({
-  ...tier,
-  weights,
-  batchTokens,
-  labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / vocabulary))),
-});
-
 /** `8.5 GB`, in 10⁹ bytes, rounded up so that naming it as a limit works. */
 export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) / 10).toFixed(1)} GB`;
 
 /** The memory that the most frugal plan takes, bytes. */
-export const leastMemory = (request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">, block: Block): number =>
-  estimateMemory(request, block, planOf(TIERS.at(-1)!, request.spec, "fed", 1));
+export const leastMemory = (request: Omit<PlanRequest, "memory">, block: Block): number =>
+  Math.min(...choices(request, block).map((choice) => total(memoryParts(request, block, choice))));
+
+/** All there is to choose from, each with the shortest wave. */
+function choices({ spec, ...request }: Omit<PlanRequest, "memory">, block: Block): Choice[] {
+  const widest = block.linears.reduce((most, l) => Math.max(most, l.inFeatures, l.outFeatures), 0);
+  const longest = Math.max(SHORTER_PACKS[0]!, Math.min(LONGEST_PACK, Math.floor(LARGEST_TENSOR / FLOAT / widest)));
+  const sizes = request.batchTokens ? [request.batchTokens] : [...new Set([longest, ...SHORTER_PACKS])];
+  // Weights packed into every layer's own session take more than twice the memory and were no faster on packs of 512 tokens or more.
+  const modes = request.weights ? [request.weights] : (["fed", "streamed"] as const);
+  // A head that is read in its turn takes a layer's place.
+  const headFits = spec.vocabulary * spec.hidden <= blockElements(spec);
+  return modes.flatMap((weights) =>
+    (weights === "streamed" && headFits ? [false, true] : [false]).flatMap((streamHead) =>
+      TIERS.flatMap(({ logits, ...tier }) =>
+        sizes.map((batchTokens) => ({
+          ...tier,
+          weights,
+          streamHead,
+          batchTokens,
+          waveTokens: batchTokens,
+          labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
+        })),
+      ),
+    ),
+  );
+}
+
+/** A choice as a plan; streamed, with the longest wave that the memory allows. */
+function widened(request: PlanRequest, block: Block, choice: Choice): Plan {
+  const { tokens = request.longestRow } = request;
+  const planWith = (waveTokens: number): Plan => {
+    const parts = memoryParts(request, block, { ...choice, waveTokens });
+    return { ...choice, waveTokens, parts, memory: total(parts), work: workOf(request, block, { ...choice, waveTokens }) };
+  };
+  const shortest = planWith(choice.batchTokens);
+  if (choice.weights !== "streamed") return shortest;
+  // Whole packs: half of one is not begun.
+  const step = Math.max(choice.batchTokens, WAVE_STEP);
+  for (let steps = Math.min(Math.ceil(tokens / step), Math.floor(LONGEST_WAVE / step)); steps > 0; steps--) {
+    const plan = planWith(steps * step);
+    if (plan.memory <= request.memory) return plan;
+  }
+  return shortest;
+}
+
+/** Weights whose products the backward pass takes anew, as a share of the block's. */
+function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention" | "saved">, { hidden }: ModelSpec): number {
+  if (retention === "inputs") return 1;
+  if (saved === "linears") return 0;
+  const elements = (linears: readonly LinearLayer[]): number => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0);
+  const whole = block.linears.filter((l) => l.node.op === "linear");
+  return elements(saved === "narrow" ? whole.filter((l) => l.outFeatures > hidden) : whole) / elements(whole);
+}
+
+function workOf({ spec, longestRow, tokens = longestRow, rows = 1 }: PlanRequest, block: Block, choice: Choice): number {
+  const pack = Math.min(tokens, Math.max(choice.batchTokens, tokens / rows));
+  const passes = (2 + recomputed(block, choice, spec)) * (1 + HALF_RATE / pack);
+  // Each layer is read forward and backward; a head that is streamed costs itself and the layer whose place it takes.
+  const wave = Math.min(tokens, Math.max(choice.waveTokens, longestRow));
+  const readings = choice.weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
+  return (passes + (readings * READ_COST) / wave) / 2;
+}
+
+const total = (parts: MemoryParts): number => Object.values(parts).reduce((a: number, b: number) => a + b, 0);
 
 /** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
-export function estimateMemory(
-  request: Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow">,
-  block: Block,
-  { weights, retention, saved, batchTokens, labelsPerChunk }: Omit<Plan, "memory">,
-): number {
-  const { spec, longestRow } = request;
-  const tokens = Math.max(batchTokens, longestRow);
+function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts {
+  const { spec, longestRow, tokens = longestRow, rows = 1, passes = 1 } = request;
+  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk } = choice;
+  const packTokens = Math.max(Math.min(batchTokens, tokens), longestRow);
+  const inWave = Math.max(Math.min(waveTokens, tokens), longestRow);
   const layer = blockElements(spec) * FLOAT;
+  const head = spec.vocabulary * spec.hidden * FLOAT;
   // A packed session holds its weights in its own layout, once for the forward and once for the backward graph; making one takes
   // the model's bytes beside them.
-  const model = weights === "fed" ? spec.layers * layer : 2 * spec.layers * layer + 3 * layer;
-  const head = spec.vocabulary * spec.hidden * FLOAT;
+  const layers = { fed: spec.layers * layer, streamed: 2 * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
 
   const tapped = chooseLinears(block, request.matrices);
   const savedWidths = [projectStage, mixStage].flatMap((build) => {
@@ -135,22 +232,34 @@ export function estimateMemory(
     return stage.saved.map((key) => stage.forward.outputs[key]!.shape[1] as number);
   });
   const attention = spec.headDim * (2 * spec.heads + 2 * spec.keyValueHeads);
-  const kept = spec.hidden + attention + savedWidths.reduce((a, b) => a + b, 0);
-  const layersKept = retention === "products" ? spec.layers * kept : spec.layers * spec.hidden + 2 * kept;
+  const products = attention + savedWidths.reduce((a, b) => a + b, 0);
+  // Beside the layers' inputs: the residual stream and its cotangents, one for each pass that is in hand.
+  const streams = spec.layers + 1 + Math.min(passes, passesTogether(spec, request.cosines));
+  const kept = inWave * (streams * spec.hidden + (retention === "products" ? spec.layers * products : 0)) * FLOAT;
   // Within one layer's backward: about ten tensors of the MLP's width, a dozen of the stream's, cotangents and factors. Each
   // session's arena keeps its peak, and what it gives out is copied: twice that.
-  const passing = 2 * (10 * spec.intermediate + 14 * spec.hidden + 3 * attention);
-  const activations = tokens * (layersKept + passing) * FLOAT;
-
+  const within = 2 * (10 * spec.intermediate + 14 * spec.hidden + 3 * attention) + (retention === "inputs" ? 2 * products : 0);
   // Soft caps are computed forward, and again backward with their slope.
   const capped = (cap: number): number => (cap === Number.POSITIVE_INFINITY ? 0 : 4);
-  const scores = (5 + capped(spec.scoreCap)) * spec.heads * 1.5 * STRIP * longestRow * FLOAT;
-  const logits = (6 + capped(spec.logitCap)) * Math.min(labelsPerChunk, tokens) * spec.vocabulary * FLOAT;
+  const scores = (5 + capped(spec.scoreCap)) * spec.heads * 1.5 * STRIP * longestRow;
+  const logits = (6 + capped(spec.logitCap)) * Math.min(labelsPerChunk, packTokens) * spec.vocabulary;
+
   const gradients = tapped.map((l) => {
     const product = l.inFeatures * l.outFeatures;
     const side = Math.min(longestRow, l.inFeatures, l.outFeatures);
     return product * (side < longestRow ? 8 : 4) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
   });
-  const statistics = 2 * gradients.reduce((a, b) => a + b, 0);
-  return BASE + model + head + FRAGMENTATION * (activations + scores + logits + statistics);
+  return {
+    runtime: BASE,
+    layers,
+    head: streamHead ? 0 : head,
+    kept,
+    passing: FRAGMENTATION * (packTokens * within + scores + logits) * FLOAT,
+    statistics:
+      FRAGMENTATION * 2 * gradients.reduce((a, b) => a + b, 0) + (request.cosines ? heldGradients(tapped, inWave, tokens / rows) : 0),
+  };
 }
+
+/** Gradients that cosines keep from layer to layer, of every row of a wave, bytes. */
+const heldGradients = (tapped: readonly LinearLayer[], waveTokens: number, meanRow: number): number =>
+  Math.ceil(waveTokens / meanRow) * tapped.reduce((sum, l) => sum + l.inFeatures * l.outFeatures * FLOAT, 0);

@@ -78,3 +78,49 @@ export function cosine(a: FloatArray, b: FloatArray): number {
   }
   return dot / (Math.sqrt(aa) * Math.sqrt(bb) + 1e-9);
 }
+
+/** A row's statistics while they come in, from the last layer to the first. */
+export class RowInProgress {
+  private problem: RowStatistics["problem"];
+  private readonly byLayer: Promise<[string, MatrixStatistics][]>[] = [];
+  private readonly cosines = new CosineCollector();
+
+  /** @param loss - Nats; a row without a finite one is left at that. */
+  constructor(
+    private readonly row: number,
+    private readonly loss: number,
+    private readonly options: { readonly spectrum: boolean; readonly cosines: boolean },
+  ) {
+    if (!Number.isFinite(loss)) this.problem = "non-finite loss";
+  }
+
+  /** False once a number was met that is not finite: nothing more need be added. */
+  get finite(): boolean {
+    return this.problem === undefined;
+  }
+
+  /** Takes in a layer. The promise is settled when its spectra are solved, which {@link finish} waits for in any case. */
+  add(layer: number, measures: readonly GradientMeasure[]): Promise<unknown> {
+    const { spectrum, cosines } = this.options;
+    const solved = Promise.all(
+      measures.map(async (m): Promise<[string, MatrixStatistics]> => [m.name, await matrixStatistics(m, spectrum)]),
+    );
+    if (!measures.every((m) => m.finite)) {
+      this.problem = "non-finite gradient";
+      return Promise.allSettled([solved]);
+    }
+    this.byLayer.unshift(solved);
+    if (cosines) {
+      const attention = measures.filter((m) => /\.self_attn\.[qkvo]_proj\./.test(m.name));
+      this.cosines.add(layer, Object.fromEntries(attention.map((m) => [m.name.split(".").at(-2)!, m.gradient!])));
+    }
+    return solved;
+  }
+
+  async finish(): Promise<RowStatistics> {
+    const { row, loss, problem } = this;
+    if (problem) return { row, loss, problem, matrices: {} };
+    const matrices = Object.fromEntries((await Promise.all(this.byLayer)).flat());
+    return { row, loss, matrices, ...(this.options.cosines ? { cosines: this.cosines.result() } : {}) };
+  }
+}

@@ -1,0 +1,43 @@
+import { type FloatArray, sizeOf, type Tensor } from "../tensor/tensor.ts";
+
+/** Values of a slab. What is left over at its end is never touched, and so takes no memory. */
+const SLAB = 2 ** 26;
+
+/**
+ * Memory for what a forward pass keeps, used again by the next one. Arrays that are dropped would go back to the system, only to be
+ * asked for and touched anew, and would pile up until the garbage collector comes.
+ */
+export class Arena {
+  private readonly slabs: FloatArray[] = [];
+  private slab = 0;
+  private used = 0;
+
+  constructor(private readonly precision: "float32" | "float64") {}
+
+  /** A copy that lasts until {@link reset}. */
+  keep({ shape, data }: Tensor<FloatArray>): Tensor<FloatArray> {
+    const target = this.take(sizeOf(shape));
+    target.set(data);
+    return { shape, data: target };
+  }
+
+  /** Gives up everything kept. */
+  reset(): void {
+    this.slab = 0;
+    this.used = 0;
+  }
+
+  private take(length: number): FloatArray {
+    while (this.slab < this.slabs.length && this.used + length > this.slabs[this.slab]!.length) {
+      this.slab++;
+      this.used = 0;
+    }
+    if (this.slab === this.slabs.length) {
+      const Type = this.precision === "float64" ? Float64Array : Float32Array;
+      this.slabs.push(new Type(Math.max(SLAB, length)));
+    }
+    const start = this.used;
+    this.used += length;
+    return this.slabs[this.slab]!.subarray(start, this.used);
+  }
+}
