@@ -29,9 +29,11 @@ function runFolder({ data, model, mode, labels }: { data: string; model: string;
   const manifest = {
     tool: "layergrad",
     manifestVersion: MANIFEST_VERSION,
-    identity: { weights: (mode === "base" ? "a" : "b").repeat(64), tokenizer: "t", mode, maxLength: 1024, singleBos: false },
+    identity: { weights: (mode === "base" ? "a" : "b").repeat(64), tokenizer: "t", mode, maxLength: 1024, singleBos: false, date: "2026-01-01" },
     model: { folder: model, files: {} },
     data: { path: data, sha256: data, rows: 3 },
+    options: {},
+    versions: {},
     times: { firstStarted: "", sessions: [] },
   };
   writeFileSync(join(out, "manifest.json"), JSON.stringify(manifest));

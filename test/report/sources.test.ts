@@ -23,9 +23,11 @@ function folder(name: string, files: Readonly<Record<string, unknown>>): string 
 const manifest = (data: string, labels?: object) => ({
   tool: "layergrad",
   manifestVersion: 1,
-  identity: { mode: "instruct", data, ...(labels && { labels }) },
+  identity: { mode: "instruct", data, date: "2026-01-01", ...(labels && { labels }) },
   model: { folder: "/models/tiny", files: {} },
   data: { path: "/data/mine.jsonl" },
+  options: {},
+  versions: {},
   times: { sessions: [] },
 });
 
