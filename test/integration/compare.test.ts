@@ -29,7 +29,14 @@ function runFolder({ data, model, mode, labels }: { data: string; model: string;
   const manifest = {
     tool: "layergrad",
     manifestVersion: MANIFEST_VERSION,
-    identity: { weights: (mode === "base" ? "a" : "b").repeat(64), tokenizer: "t", mode, maxLength: 1024, singleBos: false, date: "2026-01-01" },
+    identity: {
+      weights: (mode === "base" ? "a" : "b").repeat(64),
+      tokenizer: "t",
+      mode,
+      maxLength: 1024,
+      singleBos: false,
+      date: "2026-01-01",
+    },
     model: { folder: model, files: {} },
     data: { path: data, sha256: data, rows: 3 },
     options: {},
