@@ -13,6 +13,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   try {
     return await work(controller.signal);
   } finally {
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+    // After an interrupt the process is about to end: a last impatient signal must not change the status that it ends with.
+    if (!controller.signal.aborted) process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }
