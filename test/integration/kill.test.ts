@@ -189,7 +189,9 @@ describe("Ctrl-C", () => {
     child.kill("SIGINT");
     child.kill("SIGINT");
     setTimeout(() => child.kill("SIGINT"), 20);
-    expect((await ended).status).toBe(130);
+    const { status, signal } = await ended;
+    // A signal in the last moments of an exit, when Node has put its handlers down, ends the process itself: to a shell that is 130 too.
+    expect(signal === "SIGINT" ? 130 : status).toBe(130);
     expect(existsSync(join(out, runFiles.lock))).toBe(false);
     expect(readLines<GradientRecord>(join(out, runFiles.records)).length).toBeGreaterThanOrEqual(2);
   });
