@@ -65,9 +65,13 @@ describe("layergrad study", () => {
     folder = join(parent, "killed");
     writeStudy();
     let within = 0;
-    for (const share of [0.15, 0.4, 0.65, 0.9, 0.5]) {
+    // At the first row at once, so that one kill at least falls within; then at other moments, wherever they fall.
+    for (const share of [undefined, 0.4, 0.65, 0.9, 0.5]) {
       const { child, ended } = start(["study", study]);
-      const timer = setTimeout(() => child.kill("SIGKILL"), share * duration);
+      const timer =
+        share === undefined
+          ? setInterval(() => linesDone(folder) > 0 && child.kill("SIGKILL"), 2)
+          : setTimeout(() => child.kill("SIGKILL"), share * duration);
       const { status, signal, stderr: said } = await ended;
       clearTimeout(timer);
       if (signal === null) expect(status, said).toBe(0);
