@@ -13,7 +13,7 @@ import { readRows } from "../dist/io/rows.js";
 import { measureLabelled } from "../dist/run/labels.js";
 import { gradientRecord, openMeasuring, plansFor } from "../dist/run/measuring.js";
 import { openModel, rowEncoder } from "../dist/run/open-model.js";
-import { gemmRate } from "../dist/runtime/gemm-rate.js";
+import { GemmProbe, gemmRateOf } from "../dist/runtime/gemm-rate.js";
 import { onnxRuntime } from "../dist/runtime/onnx-runtime.js";
 import { wavesOf } from "../dist/runtime/packing.js";
 import { parseSize } from "../dist/runtime/size.js";
@@ -46,7 +46,10 @@ const { spec } = await (async () => {
 })();
 
 const backend = onnxRuntime();
-const rateBefore = await gemmRate(backend, spec.hidden, spec.intermediate);
+// The product rate is measured before, between waves and after: it changes within seconds on a shared machine.
+const probe = await GemmProbe.open(backend, spec.hidden, spec.intermediate);
+await probe.sample(0);
+const rates = await probe.sample(1000);
 const before = process.cpuUsage();
 const clock = performance.now();
 const seconds = () => (performance.now() - clock) / 1000;
@@ -61,31 +64,40 @@ const rows = data.map(encode).map((row) => ({ ...row, inputIds: row.inputIds.map
 const tokens = rows.reduce((sum, r) => sum + r.inputIds.length, 0);
 const options = { memory: parseSize(flags.memory ?? `${0.8 * totalmem()}`) };
 const { plan } = plansFor(model, rows, options);
-console.log(`${rows.length} rows, ${tokens} tokens, product rate ${(rateBefore / 1e9).toFixed(0)} GFLOP/s; plan ${JSON.stringify(plan)}`);
+console.log(
+  `${rows.length} rows, ${tokens} tokens, product rate ${(gemmRateOf(rates).median / 1e9).toFixed(0)} GFLOP/s; plan ${JSON.stringify(plan)}`,
+);
 
 mkdirSync(folder, { recursive: true });
 const records = new LineFile(join(folder, "records.jsonl"), 0);
 const { engine, packs, close } = await openMeasuring(model, rows, plan, options);
 let done = 0;
-for (const wave of wavesOf(packs, plan.waveTokens)) {
-  const inWave = wave.flat();
-  const results = await measureLabelled(engine, wave, { rule: "all", seed: 0, draws: 8 });
+let sampling = 0;
+for await (const { rows: inWave, results } of measureLabelled(engine, wavesOf(packs, plan.waveTokens), {
+  rule: "all",
+  seed: 0,
+  draws: 8,
+})) {
   await engine.phases.time("writing", async () =>
     records.append(results.map((result, i) => serialise(gradientRecord(data[result.row], inWave[i], result))).join("")),
   );
   done += inWave.reduce((sum, r) => sum + r.inputIds.length, 0);
+  const sampled = performance.now();
+  rates.push(...(await probe.sample(500)));
+  sampling += (performance.now() - sampled) / 1000;
   const left = (seconds() / done) * (tokens - done);
   console.log(
-    `${wave.length} packs, ${done} of ${tokens} tokens, ${seconds().toFixed(0)} s, ${left.toFixed(0)} s left, peak ${(process.resourceUsage().maxRSS / 1e6).toFixed(1)} GB`,
+    `${done} of ${tokens} tokens, ${seconds().toFixed(0)} s, ${left.toFixed(0)} s left, peak ${(process.resourceUsage().maxRSS / 1e6).toFixed(1)} GB`,
   );
 }
-const took = seconds();
+const took = seconds() - sampling;
 const { user, system } = process.cpuUsage(before);
 const phases = engine.phases.milliseconds;
 await close();
 records.close();
 model.checkpoint.close();
-const rate = Math.max(rateBefore, await gemmRate(backend, spec.hidden, spec.intermediate));
+await probe.close();
+const { median: rate, best: bestRate } = gemmRateOf(rates);
 
 const flops = rows.reduce((sum, r) => sum + rowFlops(spec, r.inputIds.length, r.nLabels), 0);
 const engineMs = phases.weights + phases.embedding + phases.forward + phases.head + phases.backward;
@@ -101,6 +113,7 @@ const summary = {
   secondsPerRow: took / rows.length,
   processorSeconds: { user: user / 1e6, system: system / 1e6 },
   gemmFlops: rate,
+  bestGemmFlops: bestRate,
   engineShare: flops / rate / (engineMs / 1000),
   statisticsShare: statistics / 1000 / took,
   phases,

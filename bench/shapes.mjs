@@ -115,10 +115,10 @@ export function randomModel(config, weightShapes) {
   };
 }
 
-/** Rows of random tokens: lengths spread by a fifth around the mean, labels at the end. */
-export function randomRows(count, tokens, labels, vocabulary) {
+/** Rows of random tokens: lengths spread around the mean, by a fifth or as told, labels at the end. */
+export function randomRows(count, tokens, labels, vocabulary, spread = 0.2) {
   return Array.from({ length: count }, (_, row) => {
-    const length = Math.round(tokens * (1 + 0.2 * Math.sin(2.4 * row + 1)));
+    const length = Math.round(tokens * (1 + spread * Math.sin(2.4 * row + 1)));
     const inputIds = Int32Array.from({ length }, (_, i) => (Math.imul(row * 7919 + i + 1, 2654435761) >>> 0) % vocabulary);
     return { row, inputIds, labelStart: length - Math.max(1, Math.round((labels / tokens) * length)) };
   });

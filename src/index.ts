@@ -21,6 +21,13 @@ export type { DownloadWatcher } from "./hub/fetch-model.ts";
 export type { MeasureOptions } from "./run/measuring.ts";
 export { type MeasuredRow, measureRows, type RowInput } from "./run/measure-rows.ts";
 export { type RunOptions, type RunSummary, type RunWatcher, run } from "./run/run.ts";
+export {
+  type SelftestCheck,
+  type SelftestOptions,
+  type SelftestReport,
+  type SelftestStatistic,
+  selftest,
+} from "./run/selftest.ts";
 export { type MatrixChoice, matrixChoices } from "./models/block.ts";
 export { supportedModelTypes } from "./models/registry.ts";
 export type { ModelSpec } from "./models/family.ts";
@@ -121,7 +128,8 @@ export { type ErrorKind, exitStatus, LayergradError } from "./errors.ts";
 export { type Backend, interpreterBackend, type Program } from "./runtime/backend.ts";
 export { Engine, type EngineOptions, type ModelSource, type Retention, type TokenRow, type WeightMode } from "./runtime/engine.ts";
 export type { SpectrumSolver } from "./runtime/factor-statistics.ts";
-export { onnxRuntime } from "./runtime/onnx-runtime.ts";
+export { checkDevice, type Device, devices } from "./runtime/device.ts";
+export { type OnnxRuntimeOptions, onnxRuntime } from "./runtime/onnx-runtime.ts";
 export { packRows } from "./runtime/packing.ts";
 export { type Plan, type PlanRequest, planRun } from "./runtime/planner.ts";
 export type { Cosines, RowStatistics } from "./runtime/row-statistics.ts";
@@ -139,7 +147,7 @@ export const kernelFile: URL = builtFile("spectra/kernel.wasm");
 
 // Graphs
 export { differentiate, withSaved } from "./autodiff/differentiate.ts";
-export { emitOnnx } from "./onnx/emit.ts";
+export { type EmitOptions, emitOnnx } from "./onnx/emit.ts";
 export type { Expr, Graph, Primitive } from "./tensor/expr.ts";
 export { interpret } from "./tensor/interpreter.ts";
 export { printGraph } from "./tensor/print.ts";

@@ -31,7 +31,18 @@ const layers = [
 const core = ["tensor", "autodiff", "onnx", "text", "models", "spectra", "analysis", "figures", "runtime"];
 
 /** Files of the core's folders that are made for Node. */
-const forNode = ["runtime/onnx-runtime.ts", "runtime/spectrum-pool.ts", "runtime/spectrum-worker.ts", "runtime/built-file.ts"];
+const forNode = [
+  "runtime/onnx-runtime.ts",
+  "runtime/device.ts",
+  "runtime/device-probe.ts",
+  "runtime/channel.ts",
+  "runtime/lane.ts",
+  "runtime/lane-worker.ts",
+  "runtime/engine-lanes.ts",
+  "runtime/spectrum-pool.ts",
+  "runtime/spectrum-worker.ts",
+  "runtime/built-file.ts",
+];
 
 /** Module specifiers of a source file: static imports and exports, dynamic imports, and types imported in place. */
 function specifiers(source: string): string[] {

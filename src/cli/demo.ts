@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { mean, meanAbsoluteDifference, meanCurve } from "../analysis/curves.ts";
 import { run } from "../run/run.ts";
+import type { Device } from "../runtime/device.ts";
 import { type Projection, readRecords, runFiles } from "../store/index.ts";
 import { interruptible } from "./interrupt.ts";
 import { shared } from "./options.ts";
@@ -13,6 +14,16 @@ import { watchRun } from "./watch.ts";
 const bundled = fileURLToPath(new URL("../../demo/", import.meta.url));
 const conditions = ["none", "simplified", "detailed"].flatMap((chain) => [chain, `${chain}_irrelevant`]);
 const projections: readonly Projection[] = ["q", "k", "v", "o"];
+
+interface DemoFlags {
+  readonly out: string;
+  readonly mode: "base" | "instruct";
+  readonly threads?: number;
+  readonly device: Device;
+  readonly overwrite?: boolean;
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+}
 
 /** What the demo prints for one condition. */
 interface DemoRow {
@@ -32,40 +43,38 @@ export const demoCommand = (): Command =>
     .option("--out <folder>", "output folder", "layergrad-demo")
     .addOption(shared.mode())
     .addOption(shared.threads())
+    .addOption(shared.device())
     .addOption(shared.overwrite())
     .addOption(shared.quiet())
     .addOption(shared.json())
-    .action(
-      async (flags: { out: string; mode: "base" | "instruct"; threads?: number; overwrite?: boolean; quiet?: boolean; json?: boolean }) => {
-        const began = performance.now();
-        const results: DemoRow[] = [];
-        let interrupted = false;
-        for (const condition of conditions) {
-          const out = join(flags.out, flags.mode, condition);
-          const watcher = watchRun({ quiet: flags.quiet ?? false, prefix: `${condition}: ` });
-          const summary = await interruptible(
-            (signal) =>
-              run({
-                model: join(bundled, flags.mode),
-                data: join(bundled, "data", `sums_${condition}.json`),
-                out,
-                mode: flags.mode,
-                threads: flags.threads,
-                overwrite: flags.overwrite,
-                signal,
-                watch: watcher,
-              }),
-            watcher.note,
-          ).finally(watcher.finish);
-          interrupted = summary.interrupted;
-          if (interrupted) break;
-          results.push(await summarise(condition, join(out, runFiles.records)));
-        }
-        const seconds = (performance.now() - began) / 1000;
-        process.stdout.write(flags.json ? `${JSON.stringify(results)}\n` : `${describe(results, flags.out, seconds)}\n`);
-        if (interrupted) process.exitCode = 130;
-      },
-    );
+    .action(async (flags: DemoFlags) => {
+      const { quiet: _, json: __, ...settings } = flags;
+      const began = performance.now();
+      const results: DemoRow[] = [];
+      let interrupted = false;
+      for (const condition of conditions) {
+        const out = join(flags.out, flags.mode, condition);
+        const watcher = watchRun({ quiet: flags.quiet ?? false, prefix: `${condition}: ` });
+        const summary = await interruptible(
+          (signal) =>
+            run({
+              ...settings,
+              model: join(bundled, flags.mode),
+              data: join(bundled, "data", `sums_${condition}.json`),
+              out,
+              signal,
+              watch: watcher,
+            }),
+          watcher.note,
+        ).finally(watcher.finish);
+        interrupted = summary.interrupted;
+        if (interrupted) break;
+        results.push(await summarise(condition, join(out, runFiles.records)));
+      }
+      const seconds = (performance.now() - began) / 1000;
+      process.stdout.write(flags.json ? `${JSON.stringify(results)}\n` : `${describe(results, flags.out, seconds)}\n`);
+      if (interrupted) process.exitCode = 130;
+    });
 
 async function summarise(condition: string, path: string): Promise<DemoRow> {
   const losses: number[] = [];

@@ -45,7 +45,7 @@ export const inspectCommand = (): Command =>
         [...shapes].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
       const parameters =
         elements(block.weights.values()) * spec.layers + spec.hidden + spec.vocabulary * spec.hidden * (spec.tiedEmbeddings ? 1 : 2);
-      const rate = await gemmRate(onnxRuntime({ threads: flags.threads }), spec.hidden, spec.intermediate);
+      const { median: rate } = await gemmRate(onnxRuntime({ threads: flags.threads }), spec.hidden, spec.intermediate);
       const request = { family, spec, matrices: flags.matrices, cosines: false };
       const estimates = examples.map(({ tokens, labels }) => ({
         tokens,

@@ -10,6 +10,7 @@ import { inspectCommand } from "./inspect.ts";
 import { printable } from "./progress.ts";
 import { reportCommand } from "./report.ts";
 import { runCommand } from "./run.ts";
+import { selftestCommand } from "./selftest.ts";
 import { studyCommand } from "./study.ts";
 import { tokensCommand } from "./tokens.ts";
 
@@ -26,7 +27,8 @@ const program = new Command("layergrad")
   .addCommand(compareCommand())
   .addCommand(findingsCommand())
   .addCommand(reportCommand())
-  .addCommand(demoCommand());
+  .addCommand(demoCommand())
+  .addCommand(selftestCommand());
 
 const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)];
 for (const command of withAll(program)) command.exitOverride().showHelpAfterError("(--help shows the options)");

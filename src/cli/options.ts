@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { matrixChoices } from "../models/block.ts";
+import { devices } from "../runtime/device.ts";
 import { parseSize } from "../runtime/size.ts";
 
 /** A whole number above zero. */
@@ -57,6 +58,10 @@ export const shared = {
   batchTokens: () =>
     new Option("--batch-tokens <tokens>", "most tokens that go through the model together (default: by memory)").argParser(count),
   threads: () => new Option("--threads <N>", "threads (default: the machine's cores)").argParser(count),
+  device: () =>
+    new Option("--device <device>", "where float32 is computed, docs/devices.md; float64 is always computed on the CPU")
+      .choices([...devices])
+      .default("cpu"),
   memory: () =>
     new Option("--memory <size>", "memory the run may take, such as 6GB (default: nine tenths of what is free)").argParser(bytes),
   overwrite: () => new Option("--overwrite", "start anew in a folder that holds another run"),

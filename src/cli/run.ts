@@ -2,6 +2,7 @@ import { Command } from "commander";
 import type { ColumnOptions } from "../io/columns.ts";
 import type { MatrixChoice } from "../models/block.ts";
 import { type RunSummary, run } from "../run/run.ts";
+import type { Device } from "../runtime/device.ts";
 import { gigabytes } from "../runtime/planner.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { interruptible } from "./interrupt.ts";
@@ -29,6 +30,7 @@ interface RunFlags extends ColumnOptions {
   readonly date?: string;
   readonly batchTokens?: number;
   readonly threads?: number;
+  readonly device: Device;
   readonly memory?: number;
   readonly overwrite?: boolean;
   readonly quiet?: boolean;
@@ -57,6 +59,7 @@ export const runCommand = (): Command =>
     .addOption(shared.date())
     .addOption(shared.batchTokens())
     .addOption(shared.threads())
+    .addOption(shared.device())
     .addOption(shared.memory())
     .addOption(shared.overwrite())
     .addOption(shared.quiet())

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Argument, Command } from "commander";
 import { exitStatus, LayergradError } from "../errors.ts";
 import { fsCode, fsReason } from "../io/fs-reason.ts";
+import { checkDevice, type Device } from "../runtime/device.ts";
 import { gigabytes } from "../runtime/planner.ts";
 import { estimateStudy, type StudyEstimate } from "../study/dry-run.ts";
 import { findingsFiles, judgeStudy, type StudyFindings } from "../study/findings.ts";
@@ -21,6 +22,7 @@ interface StudyFlags {
   readonly dryRun?: boolean;
   readonly only?: string;
   readonly threads?: number;
+  readonly device: Device;
   readonly memory?: number;
   readonly quiet?: boolean;
   readonly json?: boolean;
@@ -38,13 +40,19 @@ export const studyCommand = (): Command =>
     .option("--dry-run", "check everything and print runs, rows, and about how much time, memory and disk they take")
     .option("--only <folders>", 'only the runs whose folders match, such as "smollm2/base/**"')
     .addOption(shared.threads())
+    .addOption(shared.device())
     .addOption(shared.memory())
     .addOption(shared.quiet())
     .addOption(shared.json())
     .action(async (file: string, flags: StudyFlags) => {
-      const { threads, memory, only } = flags;
+      const { threads, device, memory, only } = flags;
       const read = readStudy(file);
-      const options = { ...read.options, ...(threads === undefined ? {} : { threads }), ...(memory === undefined ? {} : { memory }) };
+      const options = {
+        ...read.options,
+        device,
+        ...(threads === undefined ? {} : { threads }),
+        ...(memory === undefined ? {} : { memory }),
+      };
       const spec = { ...read, options };
       const print = (result: StudyEstimate | StudySummary, text: string): void => {
         process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${printable(text)}\n`);
@@ -54,6 +62,7 @@ export const studyCommand = (): Command =>
         print(estimate, describeEstimate(estimate));
         return;
       }
+      await checkDevice(device);
       const summary = await runAll(spec, only, flags.quiet ?? false);
       print(summary, describeSummary(summary));
       const [failure] = summary.failed;

@@ -31,8 +31,12 @@ const dataTypes: Readonly<Record<DType, DataType>> = { float32: DataType.FLOAT, 
  * @param constants - Inputs that become initialisers, by name: the runtime may then pack them once for its
  *   matrix products, at the price of its own copy. A model is one protobuf message, so they must stay below 2 GB together.
  */
-export function emitOnnx(graph: Graph, constants: ReadonlyMap<string, FloatArray> = new Map()): Uint8Array {
-  const emitter = new Emitter(graph, constants);
+export function emitOnnx(
+  graph: Graph,
+  constants: ReadonlyMap<string, FloatArray> = new Map(),
+  { normGivesInverse = true }: EmitOptions = {},
+): Uint8Array {
+  const emitter = new Emitter(graph, constants, normGivesInverse);
   const outputs = Object.entries(graph.outputs).map(([key, x]) => emitter.output(key, x));
   const model = create(ModelProtoSchema, {
     irVersion: IR_VERSION,
@@ -43,7 +47,7 @@ export function emitOnnx(graph: Graph, constants: ReadonlyMap<string, FloatArray
     ],
     graph: create(GraphProtoSchema, {
       name: graph.name,
-      node: emitter.nodes,
+      node: emitter.finished(),
       initializer: emitter.initializers,
       input: [...inputsOf(graph).values()].filter((x) => !constants.has(x.attrs.name)).map((x) => valueInfo(x.attrs.name, x)),
       output: outputs,
@@ -52,10 +56,17 @@ export function emitOnnx(graph: Graph, constants: ReadonlyMap<string, FloatArray
   return toBinary(ModelProtoSchema, model);
 }
 
+/** What the runtime at hand can do. */
+export interface EmitOptions {
+  /** Whether its norm's second output is the inverse root mean square, as it should be; default true. */
+  readonly normGivesInverse?: boolean | undefined;
+}
+
 type AttributeValue = number | bigint | string | readonly bigint[] | TensorProto;
 
 class Emitter {
-  readonly nodes: NodeProto[] = [];
+  private readonly nodes: NodeProto[] = [];
+  private readonly renamed = new Map<string, string>();
   readonly initializers: TensorProto[] = [];
   private readonly values = new Map<Expr, string>();
   /** Nodes by what they compute, so that two primitives that need one softmax share it. */
@@ -64,7 +75,11 @@ class Emitter {
   private readonly norms = new Map<Expr, Node<"rmsNorm">>();
   private readonly symbols = new Map<string, { input: string; axis: number; plus: number }>();
 
-  constructor(graph: Graph, constants: ReadonlyMap<string, FloatArray>) {
+  constructor(
+    graph: Graph,
+    constants: ReadonlyMap<string, FloatArray>,
+    private readonly normGivesInverse: boolean,
+  ) {
     const order = topological(Object.values(graph.outputs));
     for (const x of [...order.flatMap((n) => n.args), ...Object.values(graph.outputs)]) this.uses.set(x, (this.uses.get(x) ?? 0) + 1);
     for (const x of order) if (x.op === "rmsNorm") this.norms.set(x.args[0]!, x);
@@ -153,15 +168,36 @@ class Emitter {
     return this.nodeOutputs("SimplifiedLayerNormalization", [this.value(x), weight], { axis: -1n, epsilon: eps }, "", 2);
   }
 
-  normOf(x: Expr, eps: number): readonly string[] {
+  inverseRms(x: Expr, eps: number): string {
+    if (!this.normGivesInverse) {
+      const meanSquare = this.node("ReduceMean", [this.node("Mul", [this.value(x), this.value(x)]), this.integers([-1])], { keepdims: 1n });
+      return this.node("Reciprocal", [this.node("Sqrt", [this.node("Add", [meanSquare, this.scalar(eps, x.dtype)])])]);
+    }
     const sibling = this.norms.get(x);
     const weight = sibling && sibling.attrs.eps === eps ? this.value(sibling.args[1]!) : this.ones(x.shape.at(-1) as number, x.dtype);
-    return this.norm(x, weight, eps);
+    return this.norm(x, weight, eps)[1]!;
   }
 
+  /**
+   * Names a value as an output. One that a node makes gets the name itself, and is not copied; an input, an initialiser, or what is an output
+   * already under another name is copied.
+   */
   output(name: string, x: Expr): ValueInfoProto {
-    this.nodes.push(create(NodeProtoSchema, { opType: "Identity", name: `output_${name}`, input: [this.value(x)], output: [name] }));
+    const value = this.value(x);
+    const made = this.nodes.some(({ output }) => output.includes(value));
+    if (made && !this.renamed.has(value)) this.renamed.set(value, name);
+    else this.nodes.push(create(NodeProtoSchema, { opType: "Identity", name: `output_${name}`, input: [value], output: [name] }));
     return valueInfo(name, x);
+  }
+
+  /** The nodes, with the outputs' names in place. */
+  finished(): NodeProto[] {
+    const renamed = (name: string): string => this.renamed.get(name) ?? name;
+    for (const node of this.nodes) {
+      node.input = node.input.map(renamed);
+      node.output = node.output.map(renamed);
+    }
+    return this.nodes;
   }
 }
 
@@ -219,7 +255,7 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   tanh: unary("Tanh"),
   geluTanh: (x, e) => e.node("Gelu", [e.value(x.args[0]!)], { approximate: "tanh" }),
   rmsNorm: ({ args: [x, weight], attrs }, e) => e.norm(x!, e.value(weight!), attrs.eps)[0]!,
-  inverseRms: ({ args: [x], attrs }, e) => e.normOf(x!, attrs.eps)[1]!,
+  inverseRms: ({ args: [x], attrs }, e) => e.inverseRms(x!, attrs.eps),
   rope: ({ args: [x, positions, cos, sin] }, e) => {
     const batched = [e.node("Unsqueeze", [e.value(x!), e.integers([0])]), e.node("Unsqueeze", [e.value(positions!), e.integers([0])])];
     const rotated = e.node("RotaryEmbedding", [...batched, e.value(cos!), e.value(sin!)], {}, MICROSOFT);

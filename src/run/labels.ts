@@ -1,7 +1,7 @@
 import { openRows } from "../data/open-rows.ts";
 import { LayergradError } from "../errors.ts";
 import type { ColumnOptions } from "../io/columns.ts";
-import type { Engine, SubsetRow } from "../runtime/engine.ts";
+import type { MeasuringEngine, SubsetRow } from "../runtime/engine.ts";
 import { firstLabels, type LabelRule, labelRules, lastLabels, randomLabels, type SweepStep, sweepSteps } from "../runtime/label-subsets.ts";
 import type { RowStatistics } from "../runtime/row-statistics.ts";
 import type { LabelIdentity, LabelSubset, SweepEntry } from "../store/index.ts";
@@ -132,12 +132,43 @@ export interface Measured extends RowStatistics {
   readonly sweep?: readonly SweepEntry[];
 }
 
-/** Measures packs of rows in one wave, each row under its own choice of labels; results in the order of the rows. */
-export async function measureLabelled(
-  engine: Engine,
-  wave: readonly (readonly EncodedRow[])[],
+/**
+ * Measures waves of packs, each row under its own choice of labels, as many waves at a time as the engine takes; yields each wave's rows with
+ * what was measured of them, in their order. Leaving early gives up the waves in hand.
+ *
+ * @param signal - Looked at before each layer and pack; all is then given up with the signal's reason.
+ */
+export async function* measureLabelled(
+  engine: MeasuringEngine,
+  waves: readonly (readonly (readonly EncodedRow[])[])[],
   labelling: Labelling,
   signal?: AbortSignal,
+): AsyncGenerator<{ readonly rows: readonly EncodedRow[]; readonly results: readonly Measured[] }, void, undefined> {
+  const leaving = new AbortController();
+  const given = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
+  const inHand: Promise<Measured[]>[] = [];
+  try {
+    for (const [i, wave] of waves.entries()) {
+      signal?.throwIfAborted();
+      for (const ahead of waves.slice(i + inHand.length, i + engine.wavesAtOnce)) {
+        const measuring = measureWave(engine, ahead, labelling, given);
+        // Whoever takes the wave hears of a failure; if it is given up, nobody need.
+        measuring.catch(() => {});
+        inHand.push(measuring);
+      }
+      yield { rows: wave.flat(), results: await inHand.shift()! };
+    }
+  } finally {
+    leaving.abort();
+  }
+}
+
+/** Measures the packs of one wave; results in the order of the rows. */
+async function measureWave(
+  engine: MeasuringEngine,
+  wave: readonly (readonly EncodedRow[])[],
+  labelling: Labelling,
+  signal: AbortSignal,
 ): Promise<Measured[]> {
   const rows = wave.flat();
   const steps = new Map(rows.map((row) => [row, stepsOf(row, labelling)]));

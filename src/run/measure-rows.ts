@@ -1,4 +1,5 @@
 import { LayergradError } from "../errors.ts";
+import { checkDevice } from "../runtime/device.ts";
 import { wavesOf } from "../runtime/packing.ts";
 import type { GradientRecord, SkippedRow } from "../store/index.ts";
 import type { Row } from "../text/row.ts";
@@ -42,6 +43,7 @@ export async function* measureRows(
   const { maxLength, batchTokens, threads } = options;
   checkCounts({ maxLength, batchTokens, threads });
   checkLabels(options);
+  await checkDevice(options.device ?? "cpu");
   const complete = rows.map(completeRow);
   const opened = typeof model === "string" || !("checkpoint" in model) ? await openModel(model, { signal: options.signal }) : model;
   try {
@@ -68,13 +70,11 @@ async function* measureWith(model: Model, rows: readonly Row[], options: Measure
     const plan = planFor(model, withLabels, options);
     const { engine, packs, close } = await openMeasuring(model, withLabels, plan, options);
     try {
-      for (const wave of wavesOf(packs, plan.waveTokens)) {
-        signal?.throwIfAborted();
-        const inWave = wave.flat();
-        for (const [i, result] of (await measureLabelled(engine, wave, labelling, signal)).entries()) {
+      for await (const wave of measureLabelled(engine, wavesOf(packs, plan.waveTokens), labelling, signal)) {
+        for (const [i, result] of wave.results.entries()) {
           const row = rows[result.row]!;
           yield* skippedBefore(result.row);
-          yield result.problem ? skippedRow(row, inWave[i]!, result.problem) : gradientRecord(row, inWave[i]!, result);
+          yield result.problem ? skippedRow(row, wave.rows[i]!, result.problem) : gradientRecord(row, wave.rows[i]!, result);
         }
       }
     } finally {

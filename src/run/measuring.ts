@@ -1,7 +1,9 @@
 import { availableParallelism, totalmem } from "node:os";
 import { LayergradError } from "../errors.ts";
 import type { MatrixChoice } from "../models/block.ts";
-import { Engine, type WeightMode } from "../runtime/engine.ts";
+import { Engine, type EngineOptions, type MeasuringEngine, type ModelSource, type WeightMode } from "../runtime/engine.ts";
+import { EngineLanes } from "../runtime/engine-lanes.ts";
+import type { Device } from "../runtime/device.ts";
 import { memoryError, onnxRuntime } from "../runtime/onnx-runtime.ts";
 import { packRows } from "../runtime/packing.ts";
 import { comparePlans, type Plan, type Planning, type PlanRequest } from "../runtime/planner.ts";
@@ -42,6 +44,8 @@ export interface MeasureOptions {
   readonly batchTokens?: number | undefined;
   /** Threads; default the machine's cores. */
   readonly threads?: number | undefined;
+  /** Where float32 is computed, default `cpu`; float64 is always computed on the CPU. */
+  readonly device?: Device | undefined;
   /** Bytes the process may take; default nine tenths of what is available. */
   readonly memory?: number | undefined;
   /** How weights reach the runtime; default `fed`, or `streamed` where that is faster within the memory. */
@@ -61,7 +65,7 @@ export function checkCounts(counts: Readonly<Record<string, number | undefined>>
 
 /** An engine with its solver, opened for a set of rows. */
 export interface Measuring {
-  readonly engine: Engine;
+  readonly engine: MeasuringEngine;
   /** The rows in packs, in their order. */
   readonly packs: readonly (readonly EncodedRow[])[];
   close(): Promise<void>;
@@ -81,11 +85,13 @@ export const planFor = (model: Model, rows: readonly EncodedRow[], options: Meas
 
 /** As {@link planFor}, with the plans that are too large. */
 export function plansFor({ family, spec }: Model, rows: readonly EncodedRow[], options: MeasureOptions, packedBefore?: number): Planning {
-  const { matrices = "reference", cosines = false, batchTokens, weights, memory = defaultMemory() } = options;
+  const { matrices = "reference", cosines = false, batchTokens, weights, memory = defaultMemory(), device = "cpu" } = options;
+  // One engine drives a device, whatever the threads.
+  const threads = device === "cpu" ? (options.threads ?? availableParallelism()) : 1;
   const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
   const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   const passes = mostPasses(rows, options);
-  const request: PlanRequest = { family, spec, matrices, cosines, longestRow, tokens, rows: rows.length, passes, memory, weights };
+  const request: PlanRequest = { family, spec, matrices, cosines, longestRow, tokens, rows: rows.length, passes, memory, weights, threads };
   if (batchTokens === undefined && packedBefore !== undefined) {
     try {
       return comparePlans({ ...request, batchTokens: packedBefore });
@@ -117,10 +123,33 @@ export async function openMeasuring(
   const { matrices = "reference", spectrum = false, cosines = false, signal } = options;
   const threads = options.threads ?? availableParallelism();
   const maxLength = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
+  const settings = { matrices, spectrum, cosines, maxLength, ...plan };
+  const packs = packRows(rows, plan.batchTokens);
+  const onLayer = (): void => signal?.throwIfAborted();
+  try {
+    if (plan.lanes > 1 && plan.weights !== "packed") {
+      const engine = await EngineLanes.open(checkpoint, { ...settings, weights: plan.weights, threads }, onLayer);
+      return { engine, packs, close: () => engine.close() };
+    }
+    return { packs, ...(await openAlone(checkpoint, { ...settings, threads, device: options.device }, onLayer)) };
+  } catch (error) {
+    throw memoryError(error) ?? error;
+  }
+}
+
+/** One engine that has all threads, with a solver that has as many. */
+async function openAlone(
+  source: ModelSource,
+  {
+    threads,
+    device,
+    ...settings
+  }: Omit<EngineOptions, "backend" | "solver"> & { readonly threads: number; readonly device: Device | undefined },
+  onLayer: () => void,
+): Promise<Pick<Measuring, "engine" | "close">> {
   const solver = new SpectrumPool(threads);
   try {
-    const settings = { backend: onnxRuntime({ threads }), solver, matrices, spectrum, cosines, maxLength, ...plan };
-    const engine = await Engine.open(checkpoint, settings, () => signal?.throwIfAborted());
+    const engine = await Engine.open(source, { ...settings, backend: onnxRuntime({ threads, device }), solver }, onLayer);
     const close = async (): Promise<void> => {
       try {
         await engine.close();
@@ -128,10 +157,10 @@ export async function openMeasuring(
         await solver.close();
       }
     };
-    return { engine, packs: packRows(rows, plan.batchTokens), close };
+    return { engine, close };
   } catch (error) {
     await solver.close();
-    throw memoryError(error) ?? error;
+    throw error;
   }
 }
 

@@ -7,6 +7,7 @@ import type { DownloadWatcher } from "../hub/fetch-model.ts";
 import type { ColumnOptions } from "../io/columns.ts";
 import { type RowFile, type RowRange, selectRows } from "../io/rows.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
+import { checkDevice } from "../runtime/device.ts";
 import { wavesOf } from "../runtime/packing.ts";
 import type { Phases } from "../runtime/phases.ts";
 import { gigabytes, type Plan } from "../runtime/planner.ts";
@@ -90,6 +91,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
   const singleBos = mode === "instruct" && (options.singleBos ?? false);
   const began = performance.now();
   checkOptions(options);
+  await checkDevice(options.device ?? "cpu");
   const data = await openRows(options.data, options);
   const range = selectRows(data.rows.length, options.rows, options.limit);
   const model = await opened(options);
@@ -136,6 +138,7 @@ export async function run(options: RunOptions): Promise<RunSummary> {
           limit: options.limit ?? null,
           labels: options.labels ?? "all",
           threads: options.threads ?? availableParallelism(),
+          device: options.device ?? "cpu",
           batchTokens: options.batchTokens ?? null,
           memory: options.memory ?? null,
           packedTo: plan?.batchTokens ?? null,
@@ -229,10 +232,7 @@ async function computeRows(
     // An unfinished pack is computed again whole, so that a resumed run repeats the first one's numbers.
     const packs = measuring.packs.filter((pack) => pack.some((e) => open.has(e.row)));
     watch.start?.({ rows: rows.length, done: rows.length - open.size, tokens: packs.reduce((sum, p) => sum + tokensOf(p), 0) });
-    for (const wave of wavesOf(packs, plan.waveTokens)) {
-      signal?.throwIfAborted();
-      const inWave = wave.flat();
-      const results = await measureLabelled(engine, wave, labelling, signal);
+    for await (const { rows: inWave, results } of measureLabelled(engine, wavesOf(packs, plan.waveTokens), labelling, signal)) {
       const fresh = results.flatMap((result, i) =>
         open.has(result.row) ? [{ result, encoded: inWave[i]!, row: data.rows[result.row]! }] : [],
       );

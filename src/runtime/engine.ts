@@ -1,7 +1,7 @@
 import { LayergradError } from "../errors.ts";
 import { attentionGraphs, stripsOf } from "../models/attention.ts";
 import { buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
-import type { ModelSpec } from "../models/family.ts";
+import type { Family, ModelSpec } from "../models/family.ts";
 import { readModel } from "../models/registry.ts";
 import { headGraph, headWeights, mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
 import { type FloatArray, indices, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
@@ -12,7 +12,8 @@ import { checkTensors, type ModelSource } from "./model-source.ts";
 import { type PackLayout, PackLayouts, type SubsetRow, type TokenRow } from "./pack-layout.ts";
 import { Phases } from "./phases.ts";
 import { RowInProgress, type RowStatistics } from "./row-statistics.ts";
-import { openWeights, type WeightMode, type Weights, type WeightSupply, weightGroups } from "./weight-supply.ts";
+import { Borrower, openDesk } from "./weight-desk.ts";
+import { type WeightMode, type Weights, type WeightSupply, weightGroups } from "./weight-supply.ts";
 
 export type { ModelSource } from "./model-source.ts";
 export type { SubsetRow, TokenRow } from "./pack-layout.ts";
@@ -45,6 +46,15 @@ type FloatTensor = Tensor<FloatArray>;
 type Feeds = Record<string, Tensor>;
 type Activations = Record<string, FloatTensor>;
 
+/** One engine, or several side by side. */
+export interface MeasuringEngine {
+  readonly phases: Phases;
+  /** Waves that may be asked for before the first has come. */
+  readonly wavesAtOnce: number;
+  measureWave(packs: readonly (readonly SubsetRow[])[], signal?: AbortSignal): Promise<RowStatistics[][][]>;
+  close(): Promise<void>;
+}
+
 /** What one layer's forward leaves. */
 interface LayerState {
   readonly x: FloatTensor;
@@ -58,6 +68,11 @@ interface LayerPrograms {
   readonly mix: Program;
   readonly projectVjp: Program;
   readonly mixVjp: Program;
+}
+
+interface Stages {
+  readonly project: Stage;
+  readonly mix: Stage;
 }
 
 /** A pack on its way through the layers. */
@@ -83,8 +98,9 @@ interface PassInHand {
  *
  * Packs that go through the layers together are a wave: each layer's weights are taken up once for all of them, forward and backward.
  */
-export class Engine {
+export class Engine implements MeasuringEngine {
   readonly phases = new Phases();
+  readonly wavesAtOnce = 1;
   private readonly attention = new Map<number, Promise<{ forward: Program; backward: Program }>>();
   private readonly factors: FactorStatistics;
   private readonly layouts: PackLayouts;
@@ -94,9 +110,9 @@ export class Engine {
   private lastWave: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    private readonly source: ModelSource,
+    private readonly source: Pick<ModelSource, "readRows">,
     readonly spec: ModelSpec,
-    private readonly stages: { readonly project: Stage; readonly mix: Stage },
+    private readonly stages: Stages,
     private readonly options: EngineOptions,
     private readonly layers: readonly LayerPrograms[],
     private readonly head: Program,
@@ -116,37 +132,34 @@ export class Engine {
   static async open(source: ModelSource, options: EngineOptions, onLayer?: (done: number, total: number) => void): Promise<Engine> {
     const { family, spec } = readModel(source.config);
     checkTensors(source, family, spec);
-    const block = buildBlock(family, spec);
-    const tapped = chooseLinears(block, options.matrices);
-    if (tapped.length === 0)
-      throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${options.matrices}.`);
-    const stages = { project: projectStage(block, tapped, options.saved), mix: mixStage(block, tapped, options.saved) };
     const { backend } = options;
-    const compileLayer = async (weights?: Weights): Promise<LayerPrograms> => {
-      const constants = weights && new Map(Object.entries(weights).map(([name, { data }]) => [name, data]));
-      const [project, mix, projectVjp, mixVjp] = [stages.project.forward, stages.mix.forward, stages.project.backward, stages.mix.backward];
-      return {
-        project: await backend.compile(project, constants),
-        mix: await backend.compile(mix, constants),
-        projectVjp: await backend.compile(projectVjp, constants),
-        mixVjp: await backend.compile(mixVjp, constants),
-      };
-    };
-
+    const stages = stagesOf(family, spec, options);
     const layers: LayerPrograms[] = [];
-    const head = await backend.compile(headGraph(spec));
     try {
-      if (options.weights !== "packed") layers.push(await compileLayer());
-      const groups = weightGroups(block, spec);
-      const weights = await openWeights(source, groups, options, async (layer, read) => {
-        if (options.weights === "packed") layers.push(await compileLayer(read));
+      const groups = weightGroups(buildBlock(family, spec), spec);
+      const desk = await openDesk(source, groups, options, async (layer, read) => {
+        if (options.weights === "packed") layers.push(await compileLayer(backend, stages, read));
         onLayer?.(layer + 1, spec.layers);
       });
-      return new Engine(source, spec, stages, options, layers, head, weights);
+      if (options.weights !== "packed") layers.push(await compileLayer(backend, stages));
+      return new Engine(source, spec, stages, options, layers, await backend.compile(headGraph(spec)), new Borrower(desk));
     } catch (error) {
-      await releaseAll([...layers.flatMap((layer) => Object.values(layer) as Program[]), head]);
+      await releaseAll(layers.flatMap((layer) => Object.values(layer) as Program[]));
       throw error;
     }
+  }
+
+  /** An engine whose weights come from elsewhere, and are not packed. */
+  static async over(
+    source: Pick<ModelSource, "config" | "readRows">,
+    options: Omit<EngineOptions, "weights" | "streamHead">,
+    weights: WeightSupply,
+  ): Promise<Engine> {
+    const { family, spec } = readModel(source.config);
+    const { backend } = options;
+    const stages = stagesOf(family, spec, options);
+    const layers = [await compileLayer(backend, stages)];
+    return new Engine(source, spec, stages, { ...options, weights: "fed" }, layers, await backend.compile(headGraph(spec)), weights);
   }
 
   /**
@@ -176,7 +189,7 @@ export class Engine {
    */
   measureWave(packs: readonly (readonly SubsetRow[])[], signal?: AbortSignal): Promise<RowStatistics[][][]> {
     // What is kept lies in one place, and streamed weights in two: calls take turns.
-    const turn = this.lastWave.then(() => this.passThrough(packs, signal));
+    const turn = this.lastWave.then(() => this.passThrough(packs, signal)).finally(() => this.weights.giveBack());
     this.lastWave = turn.catch(() => {});
     return turn;
   }
@@ -458,6 +471,25 @@ function pairsOf(factors: readonly Factor[], layer: number, { starts }: PackLayo
  * layers' inputs that are kept anyway; with cosines one at a time, since each pass holds gradients from layer to layer.
  */
 export const passesTogether = ({ layers }: ModelSpec, cosines: boolean): number => (cosines ? 1 : layers);
+
+/** The stages of a block, with taps where matrices are measured. */
+function stagesOf(family: Family, spec: ModelSpec, { matrices, saved }: Pick<EngineOptions, "matrices" | "saved">): Stages {
+  const block = buildBlock(family, spec);
+  const tapped = chooseLinears(block, matrices);
+  if (tapped.length === 0) throw new LayergradError("usage", `No weight matrix of this model is chosen by --matrices ${matrices}.`);
+  return { project: projectStage(block, tapped, saved), mix: mixStage(block, tapped, saved) };
+}
+
+/** @param packed - Weights that become part of the programs. */
+async function compileLayer(backend: Backend, { project, mix }: Stages, packed?: Weights): Promise<LayerPrograms> {
+  const constants = packed && new Map(Object.entries(packed).map(([name, { data }]) => [name, data]));
+  return {
+    project: await backend.compile(project.forward, constants),
+    mix: await backend.compile(mix.forward, constants),
+    projectVjp: await backend.compile(project.backward, constants),
+    mixVjp: await backend.compile(mix.backward, constants),
+  };
+}
 
 async function releaseAll(programs: readonly Program[]): Promise<void> {
   for (const program of programs) await program.release();

@@ -61,7 +61,7 @@ export class FactorStatistics {
     const grams = await this.run("grams", `grams ${signature}`, () => gramsGraph(layout), feeds);
     // Spectra that are ready to be solved for start before the products: worker threads take them up meanwhile.
     const solving = layout.members.map(({ x, delta, tokensLeast }) =>
-      tokensLeast ? solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
+      tokensLeast ? this.solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
     );
     const products = await this.run("products", `products ${signature}`, () => productsGraph(layout, this.wantGradients), feeds);
     return layout.members.map(({ name, x, delta, shape }, i) => {
@@ -77,7 +77,7 @@ export class FactorStatistics {
         min,
         // A float32 product can overflow where the float64 sum does not.
         finite: [total, max, min].every(Number.isFinite),
-        sigma: solving[i] ?? solved(() => this.solver.fromGram(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures))),
+        sigma: solving[i] ?? this.solved(() => this.solver.fromGram(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures))),
         ...(this.wantGradients ? { gradient: products[`gradient.${delta}`]!.data as FloatArray } : {}),
       };
     });
@@ -87,6 +87,16 @@ export class FactorStatistics {
     for (const program of await Promise.allSettled(this.programs.values()))
       if (program.status === "fulfilled") await program.value.release();
     this.programs.clear();
+  }
+
+  /** Starts solving. A failure (a factor that is not finite) waits for whoever awaits the result. */
+  private solved(solve: () => Promise<Float64Array>): Promise<Float64Array> {
+    const start = performance.now();
+    const sigma = solve();
+    // What a solver does in this thread; others are waited for later.
+    this.phases.milliseconds.eigenvalues += performance.now() - start;
+    sigma.catch(() => {});
+    return sigma;
   }
 
   private async run(
@@ -194,13 +204,6 @@ function productStrips(delta: t.Expr, x: t.Expr): t.Expr[] {
 }
 
 const together = (parts: readonly t.Expr[]): t.Expr => (parts.length === 1 ? parts[0]! : t.concat(parts, 0));
-
-/** Starts solving. A failure (a factor that is not finite) waits for whoever awaits the result. */
-function solved(solve: () => Promise<Float64Array>): Promise<Float64Array> {
-  const sigma = solve();
-  sigma.catch(() => {});
-  return sigma;
-}
 
 const real = (x: Tensor | undefined): Float64Array => x!.data as Float64Array;
 

@@ -1,18 +1,38 @@
+import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
 import { instantiate, type PrimitiveCase, primitiveCases, wideCases } from "../../test/contract/primitive-cases.ts";
 import { differentiate } from "../autodiff/differentiate.ts";
-import { input } from "../tensor/expr.ts";
+import { emitOnnx } from "../onnx/emit.ts";
+import { cast, input, matmul } from "../tensor/expr.ts";
 import { interpret } from "../tensor/interpreter.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Backend } from "./backend.ts";
+import { checkDevice, devices } from "./device.ts";
 import { onnxRuntime } from "./onnx-runtime.ts";
 
 const notDifferentiable = new Set(["max", "min"]);
 const tables = new Set(["cos", "sin"]);
-const backend = onnxRuntime({ threads: 1 });
+const cpu = onnxRuntime({ threads: 1 });
 const rounding = 2 ** -23;
 
-/** The value `y` and, where asked, its vjp `d_<input>`, by ONNX Runtime and by the interpreter. */
-async function bothWays(testCase: PrimitiveCase, withVjp: boolean): Promise<Record<"actual" | "expected", Record<string, Tensor>>> {
+/** The devices that this machine has: mostly the CPU alone. */
+const present = (
+  await Promise.all(
+    devices.map((device) =>
+      checkDevice(device).then(
+        () => [device],
+        () => [],
+      ),
+    ),
+  )
+).flat();
+
+/** The value `y` and, where asked, its vjp `d_<input>`, by a backend and by the interpreter. */
+async function bothWays(
+  testCase: PrimitiveCase,
+  withVjp: boolean,
+  backend: Backend,
+): Promise<Record<"actual" | "expected", Record<string, Tensor>>> {
   const { exprs, feeds } = instantiate(testCase, 3);
   const y = testCase.build(exprs);
   const outputs = { y };
@@ -41,11 +61,14 @@ function worstError(actual: Tensor, expected: Tensor): number {
   return reference.reduce((a, b, i) => Math.max(a, Math.abs(b - Number(actual.data[i]))), 0) / scale;
 }
 
-for (const [primitive, cases] of Object.entries(primitiveCases)) {
-  describe(`${primitive} by ONNX Runtime`, () => {
+const onDevices = present.flatMap((device) => Object.entries(primitiveCases).map(([primitive, cases]) => ({ device, primitive, cases })));
+
+for (const { device, primitive, cases } of onDevices) {
+  const backend = onnxRuntime({ threads: 1, device });
+  describe(`${primitive} by ONNX Runtime on ${device}`, () => {
     for (const testCase of cases) {
       it(`${testCase.title}: agrees with the interpreter, and so does its vjp`, async () => {
-        const { actual, expected } = await bothWays(testCase, !notDifferentiable.has(primitive));
+        const { actual, expected } = await bothWays(testCase, !notDifferentiable.has(primitive), backend);
         for (const key of Object.keys(expected)) {
           expect(actual[key]!.shape, key).toEqual(expected[key]!.shape);
           // A few dozen float32 roundings, relative to the largest entry.
@@ -59,7 +82,7 @@ for (const [primitive, cases] of Object.entries(primitiveCases)) {
 describe("long sums by ONNX Runtime", () => {
   for (const testCase of wideCases) {
     it(`${testCase.title}: agrees with the interpreter to a few float32 roundings, and so does its vjp`, async () => {
-      const { actual, expected } = await bothWays(testCase, true);
+      const { actual, expected } = await bothWays(testCase, true, cpu);
       for (const key of Object.keys(expected)) {
         expect(actual[key]!.shape, key).toEqual(expected[key]!.shape);
         // Each part and the sum of the parts' sums lose a rounding or so, and a softmax's vjp takes a difference: 2.4 at worst.
@@ -67,5 +90,41 @@ describe("long sums by ONNX Runtime", () => {
         expect(worstError(actual[key]!, expected[key]!), key).toBeLessThan(4 * rounding);
       }
     });
+  }
+});
+
+/** What emits for a runtime whose norm has no right second output, which is WebGPU's; run on the CPU, which is here. */
+const withPlainInverse: Backend = {
+  ...cpu,
+  compile: async (graph, constants) => {
+    const session = await InferenceSession.create(emitOnnx(graph, constants, { normGivesInverse: false }));
+    return {
+      run: async (feeds) => {
+        const inputs = Object.fromEntries(session.inputNames.map((name) => [name, new OrtTensor(feeds[name]!.data, feeds[name]!.shape)]));
+        const results = await session.run(inputs);
+        return Object.fromEntries(Object.entries(results).map(([key, { dims, data }]) => [key, { shape: dims, data } as Tensor]));
+      },
+      release: () => session.release(),
+    };
+  },
+};
+
+describe("a norm without its second output", () => {
+  for (const testCase of [...primitiveCases.rmsNorm, ...primitiveCases.inverseRms]) {
+    it(`${testCase.title}: agrees with the interpreter, and so does its vjp`, async () => {
+      const { actual, expected } = await bothWays(testCase, true, withPlainInverse);
+      for (const key of Object.keys(expected)) expect(worstError(actual[key]!, expected[key]!), key).toBeLessThan(32 * rounding);
+    });
+  }
+});
+
+it("a graph that holds a float64 value runs on the CPU, whatever the device, and whether or not that is there", async () => {
+  const [a, b] = [cast(input("a", [1, 2]), "float64"), cast(input("b", [2, 1]), "float64")];
+  for (const device of devices) {
+    const program = await onnxRuntime({ device, threads: 1 }).compile({ name: "exact", outputs: { y: matmul(a, b) } });
+    const feeds = { a: { shape: [1, 2], data: Float32Array.of(1, 1) }, b: { shape: [2, 1], data: Float32Array.of(1, 2 ** -30) } };
+    // A float32 sum would be 1.
+    expect((await program.run(feeds)).y!.data).toEqual(Float64Array.of(1 + 2 ** -30));
+    await program.release();
   }
 });

@@ -1,15 +1,27 @@
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { LayergradError } from "../errors.ts";
 import { emitOnnx } from "../onnx/emit.ts";
+import { type Graph, topological } from "../tensor/expr.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Backend, Program } from "./backend.ts";
+import { type Device, keepFloat32 } from "./device.ts";
+
+/** How ONNX Runtime computes. */
+export interface OnnxRuntimeOptions {
+  /** Threads of each operator on the CPU; the machine's cores by default. */
+  readonly threads?: number | undefined;
+  /** Default `cpu`. Whether another is there at all, {@link checkDevice} says in a sentence. */
+  readonly device?: Device | undefined;
+}
 
 /**
- * ONNX Runtime on the CPU, float32 (and float64 where a graph says so).
+ * ONNX Runtime, float32 (and float64 where a graph says so).
  *
- * @param threads - Threads of each operator; the machine's cores by default.
+ * A graph runs on the device, but for operators that the device does not have, which run on the CPU between the others; a graph that
+ * holds a float64 value runs on the CPU whole, since few GPUs compute in float64 at all.
  */
-export function onnxRuntime({ threads }: { readonly threads?: number | undefined } = {}): Backend {
+export function onnxRuntime({ threads, device = "cpu" }: OnnxRuntimeOptions = {}): Backend {
+  keepFloat32(device);
   const options: InferenceSession.SessionOptions = {
     graphOptimizationLevel: "all",
     executionMode: "sequential",
@@ -23,13 +35,18 @@ export function onnxRuntime({ threads }: { readonly threads?: number | undefined
     name: "onnxruntime",
     precision: "float32",
     compile: async (graph, constants) => {
-      const session = await InferenceSession.create(emitOnnx(graph, constants), options).catch((cause: unknown) => {
+      const executionProviders = [holdsFloat64(graph) ? "cpu" : device];
+      // The WebGPU kernels of ONNX Runtime 1.30 put the mean where the norm's inverse root mean square belongs.
+      const model = emitOnnx(graph, constants, { normGivesInverse: device !== "webgpu" });
+      const session = await InferenceSession.create(model, { ...options, executionProviders }).catch((cause: unknown) => {
         throw memoryError(cause) ?? new Error(`onnxruntime refused graph ${graph.name}`, { cause });
       });
       return new OrtProgram(session, graph.name);
     },
   };
 }
+
+const holdsFloat64 = ({ outputs }: Graph): boolean => topological(Object.values(outputs)).some(({ dtype }) => dtype === "float64");
 
 class OrtProgram implements Program {
   constructor(

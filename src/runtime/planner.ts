@@ -19,6 +19,8 @@ export interface Plan {
   readonly waveTokens: number;
   /** Most label positions whose logits exist at one time. */
   readonly labelsPerChunk: number;
+  /** Engines side by side, which share the threads. */
+  readonly lanes: number;
   /** Estimated peak resident memory, bytes. */
   readonly memory: number;
   /** What that is made of, bytes. */
@@ -31,7 +33,7 @@ export interface Plan {
 export interface MemoryParts {
   /** Node, ONNX Runtime and the worker threads. */
   readonly runtime: number;
-  /** The layers' weights: all of them, or two layers' where they are streamed. */
+  /** The layers' weights: all of them, or where they are streamed those of two layers, and one for each further lane. */
   readonly layers: number;
   /** The output head, unless it is read into a layer's place. */
   readonly head: number;
@@ -62,10 +64,12 @@ export interface PlanRequest {
   readonly batchTokens?: number | undefined;
   /** The user's own choice of weights, kept where given. */
   readonly weights?: WeightMode | undefined;
+  /** Threads there are, default 1. */
+  readonly threads?: number | undefined;
 }
 
 /** The part of a request that a plan's memory depends on. */
-type Needs = Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow" | "tokens" | "rows" | "passes">;
+type Needs = Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow" | "tokens" | "rows" | "passes" | "threads">;
 
 /** A plan before its memory and work are known. */
 type Choice = Omit<Plan, "memory" | "parts" | "work">;
@@ -90,6 +94,24 @@ const LONGEST_WAVE = 4096;
 
 /** Node, ONNX Runtime and the worker threads before any model, bytes. */
 const BASE = 300e6;
+
+/** What a further lane takes before any model, bytes. */
+const LANE_BASE = 100e6;
+
+/** Widest residual stream with which lanes are a choice: 576 wide they were faster by a tenth, 1,536 and 4,096 wide they were not. */
+const WIDEST_IN_LANES = 1024;
+
+/** Most lanes: they wait for one another where their ways through the layers cross, the more of them the oftener. */
+const MOST_LANES = 4;
+
+/** Work below which the start of more threads is not worth it, floating-point operations. */
+const WORTH_LANES = 2e11;
+
+/** Time that operators of narrow models lose to many threads' waiting for one another, as a share; to that of two half of it. Measured. */
+const THREADS_LOSE = 0.25;
+
+/** Tokens of a pack as which its calls and its waiting for weights count, where it goes through a lane. */
+const LANE_CALLS = 50;
 
 /** What the forward keeps, and how many logits exist at one time: from the fastest way to the most frugal. */
 const TIERS = [
@@ -151,6 +173,13 @@ export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) /
 export const leastMemory = (request: Omit<PlanRequest, "memory">, block: Block): number =>
   Math.min(...choices(request, block).map((choice) => total(memoryParts(request, block, choice))));
 
+/** Numbers of lanes to choose from: as many as give each the same number of threads. */
+function laneChoices({ spec, longestRow, tokens = longestRow, rows = 1, threads = 1 }: Omit<PlanRequest, "memory">): number[] {
+  if (spec.hidden > WIDEST_IN_LANES || 4 * tokens * blockElements(spec) * spec.layers < WORTH_LANES) return [1];
+  const most = Math.min(threads, rows, MOST_LANES);
+  return Array.from({ length: most }, (_, i) => i + 1).filter((lanes) => threads % lanes === 0);
+}
+
 /** All there is to choose from, each with the shortest wave. */
 function choices({ spec, ...request }: Omit<PlanRequest, "memory">, block: Block): Choice[] {
   const widest = block.linears.reduce((most, l) => Math.max(most, l.inFeatures, l.outFeatures), 0);
@@ -163,14 +192,18 @@ function choices({ spec, ...request }: Omit<PlanRequest, "memory">, block: Block
   return modes.flatMap((weights) =>
     (weights === "streamed" && headFits ? [false, true] : [false]).flatMap((streamHead) =>
       TIERS.flatMap(({ logits, ...tier }) =>
-        sizes.map((batchTokens) => ({
-          ...tier,
-          weights,
-          streamHead,
-          batchTokens,
-          waveTokens: batchTokens,
-          labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
-        })),
+        sizes.flatMap((batchTokens) =>
+          (weights === "packed" ? [1] : laneChoices({ spec, ...request })).map((lanes) => ({
+            ...tier,
+            weights,
+            streamHead,
+            batchTokens,
+            // A streamed wave goes through all lanes.
+            waveTokens: weights === "streamed" ? lanes * batchTokens : batchTokens,
+            lanes,
+            labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
+          })),
+        ),
       ),
     ),
   );
@@ -183,10 +216,10 @@ function widened(request: PlanRequest, block: Block, choice: Choice): Plan {
     const parts = memoryParts(request, block, { ...choice, waveTokens });
     return { ...choice, waveTokens, parts, memory: total(parts), work: workOf(request, block, { ...choice, waveTokens }) };
   };
-  const shortest = planWith(choice.batchTokens);
+  const shortest = planWith(choice.waveTokens);
   if (choice.weights !== "streamed") return shortest;
-  // Whole packs: half of one is not begun.
-  const step = Math.max(choice.batchTokens, WAVE_STEP);
+  // Whole packs for each lane: half of one is not begun.
+  const step = choice.lanes * Math.max(choice.batchTokens, WAVE_STEP);
   for (let steps = Math.min(Math.ceil(tokens / step), Math.floor(LONGEST_WAVE / step)); steps > 0; steps--) {
     const plan = planWith(steps * step);
     if (plan.memory <= request.memory) return plan;
@@ -203,12 +236,20 @@ function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention"
   return elements(saved === "narrow" ? whole.filter((l) => l.outFeatures > hidden) : whole) / elements(whole);
 }
 
-function workOf({ spec, longestRow, tokens = longestRow, rows = 1 }: PlanRequest, block: Block, choice: Choice): number {
-  const pack = Math.min(tokens, Math.max(choice.batchTokens, tokens / rows));
-  const passes = (2 + recomputed(block, choice, spec)) * (1 + HALF_RATE / pack);
+function workOf({ spec, longestRow, tokens = longestRow, rows = 1, threads = 1 }: PlanRequest, block: Block, choice: Choice): number {
+  const { batchTokens, waveTokens, weights, lanes } = choice;
+  const row = tokens / rows;
+  // Whole rows go in a pack, and whole packs in a lane.
+  const packs = Math.ceil(rows / Math.max(1, Math.floor(batchTokens / row)));
+  const pack = tokens / packs;
+  const atOnce = weights === "streamed" ? Math.max(1, Math.min(packs, Math.floor(waveTokens / pack))) : packs;
+  const idle = (Math.ceil(atOnce / lanes) * lanes) / atOnce;
+  const threaded = spec.hidden > WIDEST_IN_LANES ? 1 : 1 + THREADS_LOSE * (1 - lanes / threads);
+  const shortness = (HALF_RATE + (lanes > 1 ? LANE_CALLS : 0)) / pack;
+  const passes = (2 + recomputed(block, choice, spec)) * (1 + shortness) * idle * threaded;
   // Each layer is read forward and backward; a head that is streamed costs itself and the layer whose place it takes.
-  const wave = Math.min(tokens, Math.max(choice.waveTokens, longestRow));
-  const readings = choice.weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
+  const wave = Math.min(tokens, Math.max(waveTokens, longestRow));
+  const readings = weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
   return (passes + (readings * READ_COST) / wave) / 2;
 }
 
@@ -217,14 +258,15 @@ const total = (parts: MemoryParts): number => Object.values(parts).reduce((a: nu
 /** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
 function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts {
   const { spec, longestRow, tokens = longestRow, rows = 1, passes = 1 } = request;
-  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk } = choice;
+  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk, lanes } = choice;
   const packTokens = Math.max(Math.min(batchTokens, tokens), longestRow);
-  const inWave = Math.max(Math.min(waveTokens, tokens), longestRow);
+  // Of held weights each lane has a wave of its own; of streamed ones a row may still be longer than a lane's part.
+  const inWave = Math.max(Math.min(weights === "streamed" ? waveTokens : lanes * waveTokens, tokens), lanes * longestRow);
   const layer = blockElements(spec) * FLOAT;
   const head = spec.vocabulary * spec.hidden * FLOAT;
   // A packed session holds its weights in its own layout, once for the forward and once for the backward graph; making one takes
   // the model's bytes beside them.
-  const layers = { fed: spec.layers * layer, streamed: 2 * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
+  const layers = { fed: spec.layers * layer, streamed: (lanes + 1) * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
 
   const tapped = chooseLinears(block, request.matrices);
   const savedWidths = [projectStage, mixStage].flatMap((build) => {
@@ -250,13 +292,14 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
     return product * (side < longestRow ? 8 : 4) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
   });
   return {
-    runtime: BASE,
+    runtime: BASE + (lanes - 1) * LANE_BASE,
     layers,
     head: streamHead ? 0 : head,
     kept,
-    passing: FRAGMENTATION * (packTokens * within + scores + logits) * FLOAT,
+    passing: lanes * FRAGMENTATION * (packTokens * within + scores + logits) * FLOAT,
     statistics:
-      FRAGMENTATION * 2 * gradients.reduce((a, b) => a + b, 0) + (request.cosines ? heldGradients(tapped, inWave, tokens / rows) : 0),
+      lanes * FRAGMENTATION * 2 * gradients.reduce((a, b) => a + b, 0) +
+      (request.cosines ? heldGradients(tapped, inWave, tokens / rows) : 0),
   };
 }
 

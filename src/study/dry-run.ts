@@ -54,7 +54,7 @@ export async function estimateStudy(spec: StudySpec, choice: StudyChoice & Pick<
   for (const checked of runs) {
     const { hidden, intermediate } = checked.spec;
     const width = `${hidden} ${intermediate}`;
-    const rate = rates.get(width) ?? (await gemmRate(onnxRuntime({ threads: spec.options.threads }), hidden, intermediate));
+    const rate = rates.get(width) ?? (await gemmRate(onnxRuntime({ threads: spec.options.threads }), hidden, intermediate)).median;
     rates.set(width, rate);
     estimates.push(estimateOf(checked, rate));
   }

@@ -10,6 +10,7 @@ import { selectRows } from "../io/rows.ts";
 import { type MatrixChoice, matrixChoices } from "../models/block.ts";
 import { checkLabels, parseLabels } from "../run/labels.ts";
 import type { ModelPlace, ModelReference } from "../run/locate-model.ts";
+import type { Device } from "../runtime/device.ts";
 import { parseSize } from "../runtime/size.ts";
 import type { PromptMode } from "../text/prompt.ts";
 import { parseDay } from "../text/strftime.ts";
@@ -62,6 +63,8 @@ export interface StudyOptions {
   readonly draws?: number;
   readonly batchTokens?: number;
   readonly threads?: number;
+  /** Of the machine rather than the study, so not in a study.yaml. */
+  readonly device?: Device;
   readonly memory?: number;
 }
 
