@@ -1,9 +1,9 @@
 // Layergrad against the published method in plain PyTorch, on the same rows, in turn:
 //
-//   node bench/peer.mjs --model FOLDER --data ROWS.json [--data …] [--rows 24] [--peer-rows 3] [--python python3]
+//   node bench/peer.mjs --model FOLDER --data ROWS.json [--data …] [--rows 24] [--peer-rows 3] [--once] [--python python3]
 //
 // Ours is the wall time of `run` from the first pack to the last record, first touches of memory included; the peer's excludes its
-// first row. Loading the model counts on neither side.
+// first row, and is taken before and after ours, or with --once before. Loading the model counts on neither side.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,6 +18,7 @@ const { values: flags } = parseArgs({
     data: { type: "string", multiple: true },
     rows: { type: "string", default: "24" },
     "peer-rows": { type: "string", default: "3" },
+    once: { type: "boolean", default: false },
     python: { type: "string", default: "python3" },
   },
 });
@@ -58,8 +59,7 @@ console.log("| rows | tokens a row | PyTorch, s/row | Layergrad, s/row | times a
 for (const data of flags.data) {
   const before = theirs(data);
   const own = await ours(data);
-  const after = theirs(data);
-  const peer = (before + after) / 2;
+  const peer = flags.once ? before : (before + theirs(data)) / 2;
   console.log(
     `| ${basename(data, ".json")} | ${own.tokens.toFixed(0)} | ${peer.toFixed(2)} | ${own.seconds.toFixed(2)} | ${(peer / own.seconds).toFixed(1)} |`,
   );

@@ -80,7 +80,7 @@ export function writeRandomModel(folder, config, tokenizer) {
   for (const file of ["tokenizer.json", "tokenizer_config.json"]) copyFileSync(join(tokenizer, file), join(folder, file));
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   // Last, as its presence says that the folder is whole.
-  writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ weight_map: weightMap }));
+  writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: weightMap }));
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {

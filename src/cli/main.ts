@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { exitStatus, LayergradError } from "../errors.ts";
+import { keepFreedMemory } from "./allocator.ts";
 import { compareCommand } from "./compare.ts";
 import { dataCommand } from "./data.ts";
 import { demoCommand } from "./demo.ts";
@@ -13,6 +14,10 @@ import { runCommand } from "./run.ts";
 import { selftestCommand } from "./selftest.ts";
 import { studyCommand } from "./study.ts";
 import { tokensCommand } from "./tokens.ts";
+
+/** Commands that compute for minutes or hours. */
+const long = ["run", "study", "demo"];
+if (long.includes(process.argv[2] ?? "")) keepFreedMemory();
 
 const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
 
