@@ -2,7 +2,7 @@
 //
 //   npm run build && node bench/curves.mjs --json FILE [--quick]
 //
-// Each point is measured by bench/measure.mjs in a process of its own, so that its peak memory is its own. The whole grid takes ten minutes on
+// Each point is measured by bench/measure.mjs in a process of its own, so that its peak memory is its own. The whole grid takes a quarter of an hour on
 // two cores; --quick measures a few points of small models, to try the drawing.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
