@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { LayergradError } from "../errors.ts";
 import type { MatrixChoice } from "../models/block.ts";
 import { defaultMemory } from "../run/measuring.ts";
@@ -34,7 +35,11 @@ export interface ExamplePlan extends ExampleRows {
 export function examplePlans(
   { family, spec, checkpoint }: Model,
   examples: readonly ExampleRows[],
-  { matrices, memory: allowed = defaultMemory() }: { readonly matrices: MatrixChoice; readonly memory?: number | undefined },
+  {
+    matrices,
+    memory: allowed = defaultMemory(),
+    threads = availableParallelism(),
+  }: { readonly matrices: MatrixChoice; readonly memory?: number | undefined; readonly threads?: number | undefined },
   rate: number,
 ): ExamplePlan[] {
   const stored = [...checkpoint.tensors].filter(([name]) => name.startsWith("model.layers."));
@@ -43,7 +48,7 @@ export function examplePlans(
     const example = { tokens, labels, rows: ROWS, allowed };
     try {
       const sizes = { longestRow: tokens, tokens: ROWS * tokens, rows: ROWS };
-      const planning = comparePlans({ family, spec, matrices, cosines: false, memory: allowed, ...sizes });
+      const planning = comparePlans({ family, spec, matrices, cosines: false, memory: allowed, threads, ...sizes });
       const lines = planText(planning, { memory: allowed, storedBytes, secondsAtBest: rowFlops(spec, tokens, labels) / rate });
       return { ...example, plan: planning.plan, lines };
     } catch (error) {

@@ -130,14 +130,13 @@ export class EngineLanes implements MeasuringEngine {
     this.desk.begin(dealt.map(({ lane }) => lane.number));
     const results: RowStatistics[][][] = packs.map(() => []);
     const measuring = dealt.map(async ({ lane, hand }) => {
-      const measured = await this.measureIn(
-        lane,
-        hand.map((p) => packs[p]!),
-        signal,
-      );
-      this.desk.leave(lane.number);
+      const own = hand.map((p) => packs[p]!);
+      // One that fails must not hold the others up.
+      const measured = await this.measureIn(lane, own, signal).finally(() => this.desk.leave(lane.number));
       for (const [i, p] of hand.entries()) results[p] = measured[i]!;
     });
+    // All weights are back before a failure is told, and another round may begin.
+    await Promise.allSettled(measuring);
     await Promise.all(measuring);
     return results;
   }

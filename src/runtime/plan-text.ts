@@ -34,6 +34,8 @@ const headOf = ({ weights, streamHead }: Plan): string =>
 
 const packsOf = ({ batchTokens }: Plan): string => (batchTokens === 1 ? "each row by itself" : `packs of ${batchTokens} tokens`);
 
+const lanesOf = ({ lanes }: Plan): string => (lanes === 1 ? "" : `; ${lanes} engines side by side`);
+
 /** Plans that are named as too large: the least ways to be faster. */
 const MOST_ALTERNATIVES = 3;
 
@@ -54,7 +56,7 @@ export function planText({ plan, tooLarge }: Planning, { memory, storedBytes, se
   const faster = [...cheapest].sort(([, a], [, b]) => a.memory - b.memory).slice(0, MOST_ALTERNATIVES);
   return [
     `${weightsOf(plan)}${headOf(plan)}${wave}`,
-    `${retained(plan)}; ${packsOf(plan)}, logits of ${plan.labelsPerChunk} labels at a time`,
+    `${retained(plan)}; ${packsOf(plan)}, logits of ${plan.labelsPerChunk} labels at a time${lanesOf(plan)}`,
     `${gigabytes(plan.memory)} of ${gigabytes(memory)}: ${parts.map((part) => `${partNames[part]} ${gigabytes(plan.parts[part])}`).join(", ")}`,
     `${time}the passes about ${plan.work.toFixed(2)} times what their products alone would take`,
     ...faster.map(([sort, { memory: takes }]) => `faster, but takes ${gigabytes(takes)}: ${sort}`),

@@ -177,6 +177,16 @@ describe("a plan in words", () => {
     expect(lines[3]).toMatch(/^1\d s a row, the passes about 1\.\d\d times/);
   });
 
+  it("says how many engines go side by side: in narrow models as many as there are threads, in wide ones one", () => {
+    const said = (config: Readonly<Record<string, unknown>>) =>
+      planText(comparePlans(request(config, { longestRow: 200, tokens: 140_000, rows: 1000, threads: 2 })), {
+        memory: 1e12,
+        storedBytes: 1e9,
+      })[1];
+    expect(said(realConfigs.smollm2)).toMatch(/; 2 engines side by side$/);
+    expect(said(realConfigs.llama2)).not.toContain("side by side");
+  });
+
   it("names what would be faster and how much that takes, each kind once with the least of it", () => {
     const held = planRun({ ...asked, memory: Number.POSITIVE_INFINITY });
     const faster = lines.slice(4);

@@ -35,15 +35,22 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const throughThread = (weights: Weights): Weights =>
   structuredClone(weights, { transfer: Object.values(weights).map(({ data }) => data.buffer as ArrayBuffer) });
 
+/** A borrower that has taken group 0 while group 1 is being read. */
+async function readingAhead() {
+  const { source, waiting } = paused();
+  const supply = new Borrower(new WeightDesk(source, groups, new Map()));
+  const first = supply.take(0, 1);
+  await turn();
+  waiting[0]!.end();
+  const taken = await first;
+  await turn();
+  return { supply, waiting, taken };
+}
+
 describe("weights that one borrower streams", () => {
   it("read the next group while the present one is in use, and hold the two used last", async () => {
-    const { source, waiting } = paused();
-    const supply = new Borrower(new WeightDesk(source, groups, new Map()));
-    const first = supply.take(0, 1);
-    await turn();
-    waiting[0]!.end();
-    expect((await first).w!.data).toEqual(new Float32Array(6).fill(0));
-    await turn();
+    const { supply, waiting, taken } = await readingAhead();
+    expect(taken.w!.data).toEqual(new Float32Array(6).fill(0));
     expect(waiting.map((r) => r.name)).toEqual(["0", "1"]);
     waiting[1]!.end();
     expect((await supply.take(1, 0)).w!.data[0]).toBe(1);
@@ -54,14 +61,7 @@ describe("weights that one borrower streams", () => {
   });
 
   it("do not read into memory that an earlier read, given up, still writes to", async () => {
-    const { source, waiting } = paused();
-    const supply = new Borrower(new WeightDesk(source, groups, new Map()));
-    const first = supply.take(0, 1);
-    await turn();
-    waiting[0]!.end();
-    await first;
-    await turn();
-    await turn();
+    const { supply, waiting } = await readingAhead();
     // 1 is given up: 2 is taken, and 3, and then 0 again, which goes where 1 is still being read.
     for (const group of [2, 3]) {
       const taking = supply.take(group);
@@ -81,13 +81,7 @@ describe("weights that one borrower streams", () => {
   });
 
   it("tell whoever takes a group that it cannot be read, and nobody else", async () => {
-    const { source, waiting } = paused();
-    const supply = new Borrower(new WeightDesk(source, groups, new Map()));
-    const first = supply.take(0, 1);
-    await turn();
-    waiting[0]!.end();
-    await first;
-    await turn();
+    const { supply, waiting } = await readingAhead();
     waiting[1]!.end(new Error("the disk is gone"));
     await turn();
     await expect(supply.take(1)).rejects.toThrow("the disk is gone");
