@@ -8,6 +8,7 @@ import { differenceEstimates, functionalEstimates, meanEstimates, ratioEstimates
 import { jackknifeEstimates } from "../dist/analysis/jackknife.js";
 import { benjaminiHochberg, fcrLevel } from "../dist/analysis/multiplicity.js";
 import { exchangeabilityTest, swapTest } from "../dist/analysis/permutation.js";
+import { rdTests } from "../dist/analysis/rd-test.js";
 import { seeded } from "../dist/analysis/random.js";
 import { adjustedEffect } from "../dist/analysis/regression.js";
 
@@ -167,7 +168,7 @@ function permutation() {
       for (let k = 0; k < count; k++) {
         const [a, b] = levelsOf(random, n, deviation).map((levels) => normsOf(random, flat, levels, 0.15));
         const how = { seed: `${options.seed} ${k}`, permutations: PERMUTATIONS };
-        if (swapTest(paired(n, a, b), 0, 1, ([x, y]) => rdOf(x, y), how).p <= 0.05) rejected[0]++;
+        if (rdTests(paired(n, a, b), 0, 1, [{ from: 0, to: flat.length }], how)[0].p <= 0.05) rejected[0]++;
       }
       for (let k = 0; k < count; k += TOGETHER) {
         const how = { seed: `${options.seed} ${k}`, permutations: PERMUTATIONS };

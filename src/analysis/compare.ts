@@ -14,8 +14,9 @@ import {
 } from "./curves.ts";
 import { cliffsDelta, pairedD } from "./effect-size.ts";
 import { isCollision, type LeftOut, noPartner, type RowGroup } from "./pairing.ts";
-import { exchangeabilityTest, type Permuting, swapTests } from "./permutation.ts";
+import { exchangeabilityTest, type Permuting } from "./permutation.ts";
 import { type BuiltBlocks, blocksOf, type MatchChoice, type Selection, selectRows } from "./pooling.ts";
+import { rdTests } from "./rd-test.ts";
 import type { RunTable, StatisticName, TableRow } from "./table.ts";
 
 /** Which numbers of runs are looked at, and how they are resampled. */
@@ -211,7 +212,8 @@ function compareBatch(
   const difference = differenceEstimates(means, 0, 1, draws);
   const ratio = ratioEstimates(means, 0, 1, draws);
   const exchangeability = exchangeabilityTest(means, 0, 1, draws);
-  const swaps = paired ? swapTests(batch.blocks, 0, 1, (curves) => relativeDifferencesOf(batch, curves), draws) : [];
+  const curves = requests.map((_, r) => columnsOf(batch, r));
+  const swaps = paired ? rdTests(batch.blocks, 0, 1, curves, draws) : [];
   const shapes = shapesOf(batch, 2, draws);
   const [a, b] = twice((arm) => describeArm(batch, arm, shapes, meansOf(batch, arm)));
   return requests.map((request, r): ModuleComparison => {
@@ -240,13 +242,6 @@ function compareBatch(
     };
   });
 }
-
-/** RD of each request, of the mean curves of both arms. */
-const relativeDifferencesOf = (batch: Batch, [a, b]: readonly Float64Array[]): number[] =>
-  batch.requests.map((_, r) => {
-    const { from, to } = columnsOf(batch, r);
-    return relativeDifference(a!.subarray(from, to), b!.subarray(from, to));
-  });
 
 /** For both runs. */
 const twice = <T>(of: (arm: number) => T): [T, T] => [of(0), of(1)];
@@ -352,14 +347,6 @@ function warningsOf(
   // Where all are equal, the runs are of the same data: two models, or two modes.
   if (design === "paired" && collisions > 0 && collisions < pairs.length)
     warnings.push(`${collisions} of ${pairs.length} questions have the same response in both runs; --exclude-collisions leaves them out.`);
-  const blind = modules.filter(
-    ({ relativeDifference: { swap }, exchangeability, difference }) =>
-      swap && swap.p > 0.05 && exchangeability.p <= 0.05 && difference.value > 0,
-  );
-  if (blind.length > 0)
-    warnings.push(
-      `RD is relative to ${a.name}, the larger here (${blind.map(({ module }) => module).join(", ")}): swapping can make it larger still, so its p has little power; compare the other way round to test it.`,
-    );
   const few = modules.filter(({ difference }) => difference.approximate).map(({ difference }) => difference.n);
   if (few.length > 0) warnings.push(`Only ${Math.min(...few)} rows: intervals are approximate.`);
   return warnings;

@@ -55,7 +55,7 @@ export interface RelativeDifference extends Estimate {
   readonly byLayer: readonly number[];
   /** The five layers where it is largest, largest first. */
   readonly topLayers: readonly number[];
-  /** Test of RD = 0 by swapping the two runs' rows within each question; null where no rows are paired. */
+  /** Test of RD = 0 by swapping the two runs' rows within each question, in RD's unit (see rd-test.ts); null where no rows are paired. */
   readonly swap: SwapTest | null;
 }
 

@@ -11,6 +11,7 @@ import {
   relativeMad,
   segmentMads,
   segments,
+  symmetricDifference,
   topLayers,
 } from "./curves.ts";
 
@@ -149,6 +150,20 @@ describe("the relative difference of two curves", () => {
   it("is refused for curves of different depth", () => {
     expect(() => relativeDifference([1, 2], [1])).toThrow("these have 2 and 1 layers");
     expect(() => relativeDifference([], [])).toThrow("0 and 0 layers");
+  });
+});
+
+describe("the symmetric difference of two curves", () => {
+  it("is the mean over layers of |a − b| over the mean of |a| and |b|, whichever comes first", () => {
+    const [a, b] = [
+      [4, 2, -1, 0],
+      [5, 1, 1, 0],
+    ];
+    expect(symmetricDifference(a, b)).toBeCloseTo((2 / 9 + 2 / 3 + 2 + 0) / 4, 15);
+    expect(symmetricDifference(b, a)).toBe(symmetricDifference(a, b));
+  });
+  it("is refused for curves of different depth", () => {
+    expect(() => symmetricDifference([1, 2], [1])).toThrow("these have 2 and 1 layers");
   });
 });
 

@@ -80,6 +80,20 @@ export function relativeDifference(a: ArrayLike<number>, b: ArrayLike<number>): 
   return sum / a.length;
 }
 
+/**
+ * Mean over layers of |aᵢ − bᵢ| / ((|aᵢ| + |bᵢ|)/2); 0 in layers where both are 0. The same whichever curve comes first, and at most 2: what a test of
+ * RD = 0 swaps, since RD itself grows when the larger curve becomes the one that is divided.
+ */
+export function symmetricDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  checkDepths(a, b);
+  let sum = 0;
+  for (let layer = 0; layer < a.length; layer++) {
+    const [x, y] = [a[layer]!, b[layer]!];
+    if (x !== y) sum += (2 * Math.abs(x - y)) / (Math.abs(x) + Math.abs(y));
+  }
+  return sum / a.length;
+}
+
 function relativeAt(a: ArrayLike<number>, b: ArrayLike<number>, layer: number): number {
   const base = a[layer] === 0 ? RD_FLOOR : a[layer]!;
   return Math.abs(base - b[layer]!) / Math.abs(base);

@@ -1,5 +1,5 @@
 import { LayergradError } from "../errors.ts";
-import type { Block } from "./blocks.ts";
+import { armMeans, type Block } from "./blocks.ts";
 import {
   differenceEstimates,
   type Estimate,
@@ -13,8 +13,8 @@ import {
 import { meanAbsoluteDifference, relativeDifference, relativeMad } from "./curves.ts";
 import { jackknifeEstimates } from "./jackknife.ts";
 import { type LeftOut, pairRows } from "./pairing.ts";
-import { swapTest } from "./permutation.ts";
 import { type BlockOptions, type BlockRequest, type BuiltBlocks, buildBlocks } from "./pooling.ts";
+import { rdTests } from "./rd-test.ts";
 import { adjustedEffect } from "./regression.ts";
 import { slope } from "./sweep.ts";
 import type { RunTable, StatisticName } from "./table.ts";
@@ -161,12 +161,7 @@ export const normRatioOfRatios = ratioOfRatios("ratio of the norms' ratios", "me
 export const madRatioOfRatios = (of: "MAD" | "relative MAD"): Measure =>
   ratioOfRatios(`ratio of the ${of}s' ratios`, "layers", of === "MAD" ? meanAbsoluteDifference : relativeMad);
 
-/**
- * RD of a condition [correct, irrelevant twin], tested by swapping the two within questions; equal responses are left out.
- *
- * What is swapped is the symmetric mean |aᵢ − bᵢ| / ((aᵢ + bᵢ)/2): where the correct curve is the larger, swapping makes RD itself larger still, and
- * a test of it would have no power. The quantile of chance is scaled to RD's unit, so that RD lies above it where the symmetric one does above its own.
- */
+/** RD of a condition [correct, irrelevant twin], tested by swapping the two within questions ({@link rdTests}); equal responses are left out. */
 export const rd: Measure = {
   effect: "RD",
   scale: "difference",
@@ -176,15 +171,11 @@ export const rd: Measure = {
     const { blocks, rows } = gather(strata!, { statistic: nuclearNorm, module, columns: "layers" }, options);
     const [estimate] = functionalEstimates(blocks, ([a, b]) => [relativeDifference(a!, b!)], { ...resampling, floor: [0] });
     const { seed, resamples } = resampling;
-    const test = swapTest(blocks, 0, 1, ([a, b]) => symmetricDifference(a!, b!), { seed, permutations: resamples });
-    const scale = test.value > 0 ? estimate!.value / test.value : 1;
-    return { estimate: { ...estimate!, p: test.p }, nullQuantile95: test.nullQuantile95 * scale, rows: [rows] };
+    const layers = armMeans(blocks)[0]!.length;
+    const [test] = rdTests(blocks, 0, 1, [{ from: 0, to: layers }], { seed, permutations: resamples });
+    return { estimate: { ...estimate!, p: test!.p }, nullQuantile95: test!.nullQuantile95, rows: [rows] };
   },
 };
-
-/** Mean of |aᵢ − bᵢ| / ((aᵢ + bᵢ)/2) over layers, of norms; 0 where both are 0. */
-const symmetricDifference = (a: Float64Array, b: Float64Array): number =>
-  a.reduce((sum, x, i) => sum + (x === b[i] ? 0 : (2 * Math.abs(x - b[i]!)) / (x + b[i]!)), 0) / a.length;
 
 /** RD of the first condition less that of the second, [first, its twin, second, its twin], over the same questions. */
 export const rdDifference: Measure = {

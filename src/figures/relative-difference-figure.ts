@@ -31,7 +31,7 @@ export interface ModuleRelativeDifference {
   readonly topLayers: readonly number[];
   /** RD: their mean. */
   readonly mean: Point;
-  /** What RD stays below in 95 of 100 cases where correct and irrelevant are swapped at random; null where no rows are paired. */
+  /** What chance gives, in RD's unit: in 95 of 100 cases correct and irrelevant swapped at random lie less far apart. Null where no rows are paired. */
   readonly chance: number | null;
 }
 
@@ -125,7 +125,7 @@ export function relativeDifferenceFigure(data: RelativeDifferenceData, options: 
     body,
     height: data.pairs.length * grid.lines * line + 6,
     notes: [
-      `Bars: |a − b| / |a| of the curves of means, a correct and b irrelevant (no unit). RD is their mean over layers.${withChance ? " Swapping correct and irrelevant at random leaves RD below the dashed line in 95 of 100 cases." : ""}`,
+      `Bars: |a − b| / |a| of the curves of means, a correct and b irrelevant (no unit). RD is their mean over layers.${withChance ? " In 95 of 100 cases, correct and irrelevant swapped at random lie less far apart than the dashed line." : ""}`,
       intervalNote("In brackets", data.level, counts),
     ],
     alt: altText(data),

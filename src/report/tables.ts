@@ -200,7 +200,7 @@ function comparisons({ runs, comparisons: all }: ReportData): ReportTable {
   return {
     name: "comparisons",
     title: "Comparisons within data sets, nuclear norm",
-    note: `A / B is the ratio of arithmetic means over layers and rows; RD the mean of |A − B| / |A| over layers, with the five layers where it is largest; chance is what RD stays below in 95 of 100 random swaps of paired responses. ${INTERVALS}; below 30 questions they are approximate.`,
+    note: `A / B is the ratio of arithmetic means over layers and rows; RD the mean of |A − B| / |A| over layers, with the five layers where it is largest; chance is, in RD's unit, how far apart the curves lie at most in 95 of 100 random swaps of paired responses. ${INTERVALS}; below 30 questions they are approximate.`,
     columns: [
       text("Model"),
       text("Data set"),
