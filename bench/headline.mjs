@@ -5,6 +5,7 @@
 //
 // Weights are random (bench/random-model.mjs; 13.5 GB for this shape, kept for the next call). Rows have the lengths that the given tokenizer
 // makes of the data; its ids are taken modulo the shape's vocabulary. Speed depends on neither.
+import "./keep-memory.mjs";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";

@@ -1,9 +1,11 @@
 // One line of the bench, in a process of its own: prints a JSON object.
+import "./keep-memory.mjs";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildBlock } from "../dist/models/block.js";
 import { openModelFiles } from "../dist/io/open-weights.js";
+import { WeightReader } from "../dist/io/weight-reader.js";
 import { readModel } from "../dist/models/registry.js";
 import { Engine } from "../dist/runtime/engine.js";
 import { EngineLanes } from "../dist/runtime/engine-lanes.js";
@@ -50,7 +52,9 @@ const rows = packRows(many, plan.batchTokens)
 const packs = packRows(rows, plan.batchTokens);
 
 const backend = onnxRuntime({ threads });
-const source = checkpoint ?? randomModel(config, weightShapes(spec, buildBlock(family, spec)));
+// Streamed weights of files come by a thread of their own, as in a run; of models that the page cache has room for.
+const reader = checkpoint && plan.weights === "streamed" && new WeightReader(checkpoint, { direct: false });
+const source = reader ? reader.sourceOf(checkpoint) : (checkpoint ?? randomModel(config, weightShapes(spec, buildBlock(family, spec))));
 const settings = { ...plan, matrices: "reference", spectrum: false, cosines: false, maxLength: 1024, threads };
 const started = performance.now();
 const solver = new SpectrumPool(plan.lanes > 1 ? 0 : threads);
@@ -89,6 +93,7 @@ for (let i = 0; i < Number(options.repeats ?? 2); i++) {
 }
 await probe.close();
 await engine.close();
+if (reader) await reader.close();
 checkpoint?.close();
 await solver.close();
 records.close();

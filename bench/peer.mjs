@@ -4,6 +4,7 @@
 //
 // Ours is the wall time of `run` from the first pack to the last record, first touches of memory included; the peer's excludes its
 // first row, and is taken before and after ours, or with --once before. Loading the model counts on neither side.
+import "./keep-memory.mjs";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

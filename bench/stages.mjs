@@ -2,6 +2,7 @@
 // where wall times say little.
 //
 //   npm run build && node bench/stages.mjs [--shape Qwen2-1.5B] [--layers 4] [--tokens 140] [--labels 60] [--pack 840]
+import "./keep-memory.mjs";
 import { parseArgs } from "node:util";
 import { buildBlock } from "../dist/models/block.js";
 import { readModel } from "../dist/models/registry.js";

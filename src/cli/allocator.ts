@@ -1,5 +1,5 @@
-/** What glibc's malloc is told by these: freed memory stays with the process, however large the array was. */
-const settings = {
+/** Environment that tells glibc's malloc to keep freed memory, however large the array was. */
+export const keepingMemory = {
   MALLOC_MMAP_THRESHOLD_: "4000000000",
   MALLOC_TRIM_THRESHOLD_: "40000000000",
   MALLOC_TOP_PAD_: "67108864",
@@ -16,6 +16,6 @@ type Replaceable = typeof process & { execve?(file: string, args: readonly strin
  */
 export function keepFreedMemory(): void {
   const { platform, env, execPath, execArgv, argv }: Replaceable = process;
-  if (platform !== "linux" || Object.keys(settings).some((name) => env[name] !== undefined)) return;
-  (process as Replaceable).execve?.(execPath, [execPath, ...execArgv, ...argv.slice(1)], { ...env, ...settings });
+  if (platform !== "linux" || Object.keys(keepingMemory).some((name) => env[name] !== undefined)) return;
+  (process as Replaceable).execve?.(execPath, [execPath, ...execArgv, ...argv.slice(1)], { ...env, ...keepingMemory });
 }

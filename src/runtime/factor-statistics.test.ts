@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { seeded } from "../analysis/random.ts";
 import { tensor } from "../tensor/tensor.ts";
-import { FactorStatistics } from "./factor-statistics.ts";
+import { FactorStatistics, fromFactors } from "./factor-statistics.ts";
 import { onnxRuntime } from "./onnx-runtime.ts";
 import { Phases } from "./phases.ts";
 import { SpectrumPool } from "./spectrum-pool.ts";
@@ -25,6 +25,7 @@ describe.each([
   ["a whole gradient", 512, 40],
   ["a gradient in strips, the last one short", 1100, 40],
   ["a gradient with more tokens than inputs", 1100, 4],
+  ["a gradient with about as many tokens as inputs", 1100, 7],
 ])("the entries and spectrum of %s", (_, outFeatures, inFeatures) => {
   const tokens = 6;
   const x = normals(tokens, inFeatures, "x");
@@ -59,4 +60,28 @@ describe.each([
     expect(sigma.reduce((sum, v) => sum + v * v, 0) / squares).toBeCloseTo(1, 10);
     expect(measure!.gradient === undefined).toBe(!wantGradients);
   });
+});
+
+it("a spectrum is the same whether it comes from the factors' Gram matrices or from the gradient's", async () => {
+  const [tokens, outFeatures, inFeatures, wider] = [6, 50, 7, 40];
+  const x = normals(tokens, inFeatures, "x");
+  // Columns of zeros widen the gradient by columns of zeros, which change no singular value.
+  const padded = Float32Array.from({ length: tokens * wider }, (_, i) =>
+    i % wider < inFeatures ? x[Math.floor(i / wider) * inFeatures + (i % wider)]! : 0,
+  );
+  const delta = tensor([tokens, outFeatures], normals(tokens, outFeatures, "delta"));
+  expect([fromFactors(tokens, [outFeatures, inFeatures]), fromFactors(tokens, [outFeatures, wider])]).toEqual([false, true]);
+  const factors = new FactorStatistics(onnxRuntime({ threads: 1 }), new SpectrumPool(0), new Phases(), false);
+  try {
+    const measures = await factors.measure([
+      { name: "narrow", delta, x: tensor([tokens, inFeatures], x) },
+      { name: "wide", delta, x: tensor([tokens, wider], padded) },
+    ]);
+    const [narrow, wide] = await Promise.all(measures.map(({ sigma }) => sigma));
+    expect(narrow).toHaveLength(tokens);
+    // Both routes are float64; each is exact to about ε·σ₁²/σ, and this gradient's singular values lie within a factor of ten.
+    for (const [i, value] of narrow!.entries()) expect(Math.abs(value - wide![i]!) / narrow![0]!).toBeLessThan(1e-13);
+  } finally {
+    await factors.release();
+  }
 });

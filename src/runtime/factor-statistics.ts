@@ -5,6 +5,15 @@ import type { FloatArray, Tensor } from "../tensor/tensor.ts";
 import type { Backend, Program } from "./backend.ts";
 import type { Phases } from "./phases.ts";
 
+/**
+ * Tokens, as a share of a gradient's narrower side, up to which its singular values come from the Gram matrices of its factors. Those take two
+ * decompositions of the tokens' order where the gradient's own takes one of that side's: so the work is equal a little below the side.
+ */
+const FACTORS_PAY = 0.8;
+
+/** Whether a gradient's `[out, in]` singular values come from the Gram matrices of its factors, rather than from its own. */
+export const fromFactors = (tokens: number, shape: readonly [number, number]): boolean => tokens < FACTORS_PAY * Math.min(...shape);
+
 /** Solves for singular values, wherever it may run: in this thread or in worker threads. */
 export interface SpectrumSolver {
   /** σ of G from GGᵀ or GᵀG, `[r, r]`: r values, descending. */
@@ -40,9 +49,9 @@ export interface GradientMeasure {
 /**
  * Measures gradients from their factors, without a singular value decomposition of any of them.
  *
- * With n tokens below both widths, the singular values come from the two n×n Gram matrices XXᵀ and ΔΔᵀ; else
+ * With n tokens below four fifths of both widths, the singular values come from the two n×n Gram matrices XXᵀ and ΔΔᵀ; else
  * G itself is formed in float64 and its Gram matrix on the narrower side. Gram matrices are float64: float32 ones would lose
- * every σ below 3e-4·‖X‖‖Δ‖. max and min come from the product ΔᵀX, in float32 where n is the smallest side.
+ * every σ below 3e-4·‖X‖‖Δ‖. max and min come from the product ΔᵀX, in float32 in the first case, in float64 in the second.
  */
 export class FactorStatistics {
   private readonly programs = new Map<string, Promise<Program>>();
@@ -60,8 +69,8 @@ export class FactorStatistics {
     const { feeds, signature, tokens } = layout;
     const grams = await this.run("grams", `grams ${signature}`, () => gramsGraph(layout), feeds);
     // Spectra that are ready to be solved for start before the products: worker threads take them up meanwhile.
-    const solving = layout.members.map(({ x, delta, tokensLeast }) =>
-      tokensLeast ? this.solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
+    const solving = layout.members.map(({ x, delta, byFactors }) =>
+      byFactors ? this.solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
     );
     const products = await this.run("products", `products ${signature}`, () => productsGraph(layout, this.wantGradients), feeds);
     return layout.members.map(({ name, x, delta, shape }, i) => {
@@ -77,7 +86,7 @@ export class FactorStatistics {
         min,
         // A float32 product can overflow where the float64 sum does not.
         finite: [total, max, min].every(Number.isFinite),
-        sigma: solving[i] ?? this.solved(() => this.solver.fromGram(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures))),
+        sigma: solving[i] ?? this.solved(() => this.ofGradient(real(products[`gram.${delta}`]), Math.min(outFeatures, inFeatures), tokens)),
         ...(this.wantGradients ? { gradient: products[`gradient.${delta}`]!.data as FloatArray } : {}),
       };
     });
@@ -87,6 +96,11 @@ export class FactorStatistics {
     for (const program of await Promise.allSettled(this.programs.values()))
       if (program.status === "fulfilled") await program.value.release();
     this.programs.clear();
+  }
+
+  /** σ from the Gram matrix of G on its narrower side, of `r` features; of more than `tokens` the rest are zeros but for rounding. */
+  private async ofGradient(gram: Float64Array, r: number, tokens: number): Promise<Float64Array> {
+    return (await this.solver.fromGram(gram, r)).slice(0, tokens);
   }
 
   /** Starts solving. A failure (a factor that is not finite) waits for whoever awaits the result. */
@@ -130,8 +144,8 @@ interface Member {
   readonly delta: string;
   /** `[out, in]` */
   readonly shape: readonly [number, number];
-  /** Fewer tokens than either width. */
-  readonly tokensLeast: boolean;
+  /** See {@link fromFactors}. */
+  readonly byFactors: boolean;
 }
 
 function layOut(pairs: readonly FactorPair[]): Layout {
@@ -139,14 +153,14 @@ function layOut(pairs: readonly FactorPair[]): Layout {
   const distinct = [...new Set(pairs.map((p) => p.x))];
   const members = pairs.map(({ name, x, delta }, i): Member => {
     const shape = [delta.shape[1]!, x.shape[1]!] as const;
-    return { name, x: `x${distinct.indexOf(x)}`, delta: `delta${i}`, shape, tokensLeast: tokens < Math.min(...shape) };
+    return { name, x: `x${distinct.indexOf(x)}`, delta: `delta${i}`, shape, byFactors: fromFactors(tokens, shape) };
   });
   return {
     tokens,
     members,
     xs: new Map(distinct.map((x, i) => [`x${i}`, x.shape[1]!])),
     feeds: Object.fromEntries([...distinct.map((x, i) => [`x${i}`, x]), ...pairs.map((p, i) => [`delta${i}`, p.delta])]),
-    signature: members.map((m) => `${m.x}:${m.shape}:${m.tokensLeast}`).join(" "),
+    signature: members.map((m) => `${m.x}:${m.shape}:${m.byFactors}`).join(" "),
   };
 }
 
@@ -164,9 +178,9 @@ function gramsGraph({ members, xs }: Layout): Graph {
     measure(
       x,
       width,
-      members.some((m) => m.x === x && m.tokensLeast),
+      members.some((m) => m.x === x && m.byFactors),
     );
-  for (const { delta, shape, tokensLeast } of members) measure(delta, shape[0], tokensLeast);
+  for (const { delta, shape, byFactors } of members) measure(delta, shape[0], byFactors);
   return { name: "grams", outputs };
 }
 
@@ -174,20 +188,20 @@ function gramsGraph({ members, xs }: Layout): Graph {
 const STRIP_ROWS = 512;
 
 /**
- * The extremes of every gradient's rows. With tokens the smallest side the gradient is a float32 product; else it is formed in float64
+ * The extremes of every gradient's rows. Where its factors give the spectrum the gradient is a float32 product; else it is formed in float64
  * and gives its Gram matrix on the narrower side too.
  */
 function productsGraph({ members }: Layout, wantGradients: boolean): Graph {
   const outputs: Record<string, t.Expr> = {};
-  for (const { x, delta, shape, tokensLeast } of members) {
+  for (const { x, delta, shape, byFactors } of members) {
     const [outFeatures, inFeatures] = shape;
-    const precision = tokensLeast ? "float32" : "float64";
+    const precision = byFactors ? "float32" : "float64";
     const [deltas, xs] = [t.cast(input(delta, [n, outFeatures]), precision), t.cast(input(x, [n, inFeatures]), precision)];
-    const gs = tokensLeast && !wantGradients ? productStrips(deltas, xs) : [t.matmul(deltas, xs, { transA: true })];
+    const gs = byFactors && !wantGradients ? productStrips(deltas, xs) : [t.matmul(deltas, xs, { transA: true })];
     outputs[`max.${delta}`] = together(gs.map(t.max));
     outputs[`min.${delta}`] = together(gs.map(t.min));
     const [g] = gs as [t.Expr];
-    if (!tokensLeast)
+    if (!byFactors)
       outputs[`gram.${delta}`] = outFeatures <= inFeatures ? t.matmul(g, g, { transB: true }) : t.matmul(g, g, { transA: true });
     if (wantGradients) outputs[`gradient.${delta}`] = t.cast(g, "float32");
   }
