@@ -42,6 +42,7 @@ const forNode = [
   "runtime/spectrum-pool.ts",
   "runtime/spectrum-worker.ts",
   "runtime/built-file.ts",
+  "runtime/worker-thread.ts",
 ];
 
 /** Module specifiers of a source file: static imports and exports, dynamic imports, and types imported in place. */

@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { excerpt, LayergradError } from "../errors.ts";
 import { isWidenable, storedBytes, type WidenableDtype, widen } from "../tensor/widen.ts";
+import { DirectFile } from "./direct-file.ts";
 import { fsCode, fsReason } from "./fs-reason.ts";
 import { firstJsonError } from "./json-error.ts";
 import { parsePythonJson } from "./python-json.ts";
@@ -25,6 +26,8 @@ export interface CheckpointHashes {
 export interface Checkpoint {
   /** Path of the folder, or of the file where a file holds the model. */
   readonly folder: string;
+  /** Folder of the adapter that is merged into the weights, if one is. */
+  readonly adapter?: string;
   /** config.json, as it stands. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly files: {
@@ -51,6 +54,11 @@ export interface Checkpoint {
    * @throws {LayergradError} As {@link Checkpoint.read}, and if an index is no row of the tensor.
    */
   readRows(name: string, indices: ArrayLike<number>, target?: Float32Array): Promise<Float32Array>;
+  /**
+   * Has whole tensors read past the system's page cache from now on, where files and system allow that (see {@link DirectFile}): for weights
+   * that are read again and again and do not fit it. Such reads hold the event loop.
+   */
+  readDirectly?(): void;
   /** Hashes all files of the model, streamed; the first call's result is kept. */
   hashes(): Promise<CheckpointHashes>;
   /** Closes the files. Reads after that are an error. */
@@ -86,11 +94,15 @@ const readAsync = promisify(readCallback);
  * read and checked; no weight is.
  *
  * @param folder - The folder's path.
+ * @param options.texts - Whether the text side's files are read too, default yes; without them the tokenizer's hash is one of no files.
  * @throws {LayergradError} `"model"`: one sentence that says what is wrong with which file, and what to do.
  */
-export async function openCheckpoint(folder: string): Promise<SafetensorsCheckpoint> {
+export async function openCheckpoint(
+  folder: string,
+  { texts: withTexts = true }: { texts?: boolean } = {},
+): Promise<SafetensorsCheckpoint> {
   const entries = listFolder(folder);
-  const { config, files: texts } = readModelTexts(folder);
+  const { config, files: texts } = withTexts ? readModelTexts(folder) : { config: readConfig(folder, entries), files: noTexts };
 
   const files = new Map<string, number>();
   try {
@@ -128,10 +140,7 @@ export async function openCheckpoint(folder: string): Promise<SafetensorsCheckpo
  */
 export function readModelTexts(folder: string): Pick<Checkpoint, "config" | "files"> {
   const entries = listFolder(folder);
-  const config = readJson(folder, "config.json", MAX_CONFIG_BYTES);
-  if (config === undefined) throw missingConfig(folder, entries);
-  if (!isRecord(config)) throw new LayergradError("model", `${join(folder, "config.json")}: is no JSON object; download it again.`);
-
+  const config = readConfig(folder, entries);
   const files = readTextFiles(folder);
   if (files.tokenizerJson === undefined) {
     const saved = "AutoTokenizer.from_pretrained(…).save_pretrained(…) of Python's transformers writes one";
@@ -140,6 +149,15 @@ export function readModelTexts(folder: string): Pick<Checkpoint, "config" | "fil
   }
   return { config, files };
 }
+
+function readConfig(folder: string, entries: readonly string[]): Checkpoint["config"] {
+  const config = readJson(folder, "config.json", MAX_CONFIG_BYTES);
+  if (config === undefined) throw missingConfig(folder, entries);
+  if (!isRecord(config)) throw new LayergradError("model", `${join(folder, "config.json")}: is no JSON object; download it again.`);
+  return config;
+}
+
+const noTexts: Checkpoint["files"] = { tokenizerJson: undefined, tokenizerConfig: undefined, chatTemplate: undefined };
 
 /** Reads what a folder holds for the text side; what is not there is undefined. */
 export function readTextFiles(folder: string): Checkpoint["files"] {
@@ -166,7 +184,7 @@ export function openWeightFile(folder: string, name: string, describedBy: string
   const path = join(folder, name);
   const fd = openFile(path);
   try {
-    const texts = { tokenizerJson: undefined, tokenizerConfig: undefined, chatTemplate: undefined };
+    const texts = noTexts;
     const { tensors } = readSafetensorsHeaderFrom(fd, path);
     for (const info of tensors.values()) dtypeOf(info, "adapter");
     return new OpenCheckpoint(folder, config, texts, tensors, new Map([[path, fd]]), [describedBy, name], []);
@@ -297,6 +315,8 @@ function dtypeOf({ name, file, dtype }: TensorInfo, owner: "model" | "adapter" =
 class OpenCheckpoint implements SafetensorsCheckpoint {
   #hashes: Promise<CheckpointHashes> | undefined;
   #closed = false;
+  /** By path, those that are read past the page cache. */
+  readonly #direct = new Map<string, DirectFile>();
 
   constructor(
     readonly folder: string,
@@ -369,6 +389,13 @@ class OpenCheckpoint implements SafetensorsCheckpoint {
     return out;
   }
 
+  readDirectly(): void {
+    for (const path of this.descriptors.keys()) {
+      const file = this.#direct.has(path) ? undefined : DirectFile.open(path);
+      if (file) this.#direct.set(path, file);
+    }
+  }
+
   hashes(): Promise<CheckpointHashes> {
     this.#hashes ??= this.#hashAll();
     return this.#hashes;
@@ -377,6 +404,7 @@ class OpenCheckpoint implements SafetensorsCheckpoint {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const file of this.#direct.values()) file.close();
     for (const fd of this.descriptors.values()) closeSync(fd);
   }
 
@@ -415,6 +443,8 @@ class OpenCheckpoint implements SafetensorsCheckpoint {
     target: Float32Array | undefined,
   ): Promise<Float32Array> {
     const out = takeTarget(target, n, info.name);
+    const direct = this.#direct.get(info.file);
+    if (direct && !this.#closed && offset % storedBytes[dtype] === 0) return readDirectly(direct, info, dtype, offset, out);
     const bytes = storedPart(out, dtype);
     for (let done = 0; done < bytes.byteLength; ) {
       let got: number;
@@ -489,6 +519,23 @@ export async function hashFile(path: string, kind: "model" | "data" = "model"): 
 export function takeTarget(target: Float32Array | undefined, n: number, name: string): Float32Array {
   if (target && target.length !== n) throw new RangeError(`read of ${name}: target has ${target.length} values, expected ${n}`);
   return target ?? new Float32Array(n);
+}
+
+/** Reads values past the page cache and widens them piece by piece. */
+function readDirectly(file: DirectFile, info: TensorInfo, dtype: WidenableDtype, offset: number, out: Float32Array): Float32Array {
+  const size = storedBytes[dtype];
+  let got: number;
+  try {
+    got = file.read(offset, out.length * size, (bytes, at) => {
+      // All but the last piece of a file that ends too early hold whole values.
+      const values = Math.floor(bytes.length / size);
+      widen(dtype, bytes.subarray(0, values * size), out.subarray(at / size, at / size + values));
+    });
+  } catch (error) {
+    throw readFailure(info, error);
+  }
+  if (got < out.length * size) throw shrunk(info);
+  return out;
 }
 
 /** The part of a float32 array that takes the stored bytes before {@link widen} spreads them over the whole. */

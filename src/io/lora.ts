@@ -164,6 +164,7 @@ function partsOf(stored: string): Parts {
 
 class MergedCheckpoint implements Checkpoint {
   readonly folder: string;
+  readonly adapter: string;
   readonly config: Checkpoint["config"];
   readonly files: Checkpoint["files"];
   readonly tensors: Checkpoint["tensors"];
@@ -171,10 +172,11 @@ class MergedCheckpoint implements Checkpoint {
 
   constructor(
     private readonly base: Checkpoint,
-    private readonly adapter: SafetensorsCheckpoint,
+    private readonly changed: SafetensorsCheckpoint,
     private readonly changes: ReadonlyMap<string, Change>,
   ) {
     this.folder = base.folder;
+    this.adapter = changed.folder;
     this.config = base.config;
     this.files = base.files;
     this.tensors = base.tensors;
@@ -182,22 +184,26 @@ class MergedCheckpoint implements Checkpoint {
 
   async read(name: string, target?: Float32Array): Promise<Float32Array> {
     const change = this.changes.get(name);
-    if (change?.kind === "replaced") return this.adapter.read(change.by, target);
+    if (change?.kind === "replaced") return this.changed.read(change.by, target);
     const weight = await this.base.read(name, target);
     if (!change) return weight;
-    const [a, b] = await Promise.all([this.adapter.read(change.a), this.adapter.read(change.b)]);
+    const [a, b] = await Promise.all([this.changed.read(change.a), this.changed.read(change.b)]);
     addProduct(weight, a, b, change);
     return weight;
   }
 
   async readRows(name: string, indices: ArrayLike<number>, target?: Float32Array): Promise<Float32Array> {
     const change = this.changes.get(name);
-    if (change?.kind === "replaced") return this.adapter.readRows(change.by, indices, target);
+    if (change?.kind === "replaced") return this.changed.readRows(change.by, indices, target);
     const rows = await this.base.readRows(name, indices, target);
     if (!change) return rows;
-    const [a, b] = await Promise.all([this.adapter.read(change.a), this.adapter.readRows(change.b, indices)]);
+    const [a, b] = await Promise.all([this.changed.read(change.a), this.changed.readRows(change.b, indices)]);
     addProduct(rows, a, b, change);
     return rows;
+  }
+
+  readDirectly(): void {
+    this.base.readDirectly?.();
   }
 
   hashes(): Promise<CheckpointHashes> {
@@ -206,14 +212,14 @@ class MergedCheckpoint implements Checkpoint {
   }
 
   close(): void {
-    this.adapter.close();
+    this.changed.close();
     this.base.close();
   }
 
   /** The adapter's files make another identity of the weights. */
   async #hashAll(): Promise<CheckpointHashes> {
     const base = await this.base.hashes();
-    const own = Object.entries((await this.adapter.hashes()).files).map(([name, sum]): [string, string] => [`adapter/${name}`, sum]);
+    const own = Object.entries((await this.changed.hashes()).files).map(([name, sum]): [string, string] => [`adapter/${name}`, sum]);
     return {
       weights: combineSums([["base", base.weights], ...own]),
       tokenizer: base.tokenizer,

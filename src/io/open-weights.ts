@@ -7,7 +7,9 @@ import { mergeAdapter } from "./lora.ts";
 
 export interface OpenModelFilesOptions {
   /** A PEFT folder (adapter_config.json and adapter_model.safetensors) whose LoRA is merged into the weights. */
-  readonly adapter?: string;
+  readonly adapter?: string | undefined;
+  /** Of a folder of safetensors: whether the text side's files are read too, default yes. */
+  readonly texts?: boolean;
 }
 
 /**
@@ -16,9 +18,9 @@ export interface OpenModelFilesOptions {
  *
  * @throws {LayergradError} `"model"`: one sentence that says what is wrong with which file, and what to do.
  */
-export async function openModelFiles(path: string, { adapter }: OpenModelFilesOptions = {}): Promise<Checkpoint> {
+export async function openModelFiles(path: string, { adapter, texts = true }: OpenModelFilesOptions = {}): Promise<Checkpoint> {
   const gguf = ggufFile(path);
-  const model = gguf === undefined ? await openCheckpoint(path) : await openGguf(gguf);
+  const model = gguf === undefined ? await openCheckpoint(path, { texts }) : await openGguf(gguf);
   if (adapter === undefined) return model;
   try {
     return mergeAdapter(model, adapter);

@@ -1,8 +1,10 @@
 import { availableParallelism, totalmem } from "node:os";
 import { LayergradError } from "../errors.ts";
+import type { Checkpoint } from "../io/checkpoint.ts";
+import { WeightReader } from "../io/weight-reader.ts";
 import type { MatrixChoice } from "../models/block.ts";
 import { Engine, type EngineOptions, type MeasuringEngine, type ModelSource, type WeightMode } from "../runtime/engine.ts";
-import { EngineLanes } from "../runtime/engine-lanes.ts";
+import { EngineLanes, type LanesOptions } from "../runtime/engine-lanes.ts";
 import type { Device } from "../runtime/device.ts";
 import { memoryError, onnxRuntime } from "../runtime/onnx-runtime.ts";
 import { packRows } from "../runtime/packing.ts";
@@ -126,15 +128,36 @@ export async function openMeasuring(
   const settings = { matrices, spectrum, cosines, maxLength, ...plan };
   const packs = packRows(rows, plan.batchTokens);
   const onLayer = (): void => signal?.throwIfAborted();
+  const reader = plan.weights === "streamed" ? new WeightReader(checkpoint, { direct: exceedsCache(checkpoint, plan) }) : undefined;
+  const source = reader ? reader.sourceOf(checkpoint) : checkpoint;
   try {
-    if (plan.lanes > 1 && plan.weights !== "packed") {
-      const engine = await EngineLanes.open(checkpoint, { ...settings, weights: plan.weights, threads }, onLayer);
-      return { engine, packs, close: () => engine.close() };
-    }
-    return { packs, ...(await openAlone(checkpoint, { ...settings, threads, device: options.device }, onLayer)) };
+    const { engine, close } =
+      plan.lanes > 1 && plan.weights !== "packed"
+        ? await openLanes(source, { ...settings, weights: plan.weights, threads }, onLayer)
+        : await openAlone(source, { ...settings, threads, device: options.device }, onLayer);
+    const closeAll = async (): Promise<void> => {
+      try {
+        await close();
+      } finally {
+        await reader?.close();
+      }
+    };
+    return { engine, packs, close: closeAll };
   } catch (error) {
+    await reader?.close();
     throw memoryError(error) ?? error;
   }
+}
+
+/** Whether weights that are streamed find no room in what the plan leaves of the memory, so that the system's page cache is of no use to them. */
+function exceedsCache({ tensors }: Checkpoint, { memory }: Plan): boolean {
+  const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return bytes > process.availableMemory() - memory;
+}
+
+async function openLanes(source: ModelSource, options: LanesOptions, onLayer: () => void): Promise<Pick<Measuring, "engine" | "close">> {
+  const engine = await EngineLanes.open(source, options, onLayer);
+  return { engine, close: () => engine.close() };
 }
 
 /** One engine that has all threads, with a solver that has as many. */

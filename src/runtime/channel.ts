@@ -2,7 +2,7 @@ import type { MessagePort, Transferable, Worker } from "node:worker_threads";
 import { type ErrorKind, LayergradError } from "../errors.ts";
 
 /** What one side of a channel offers the other: methods of structured-clonable arguments and results. */
-type Methods = Readonly<Record<string, (...args: never[]) => unknown>>;
+export type Methods = Readonly<Record<string, (...args: never[]) => unknown>>;
 
 /** A result whose buffers are handed over rather than copied. */
 export class HandedOver<T> {
@@ -12,7 +12,8 @@ export class HandedOver<T> {
   ) {}
 }
 
-type Result<F> = F extends (...args: never[]) => infer R ? (Awaited<R> extends HandedOver<infer T> ? T : Awaited<R>) : never;
+/** What a call of a method comes to on the other side. */
+export type Result<F> = F extends (...args: never[]) => infer R ? (Awaited<R> extends HandedOver<infer T> ? T : Awaited<R>) : never;
 
 type Message =
   | { readonly type: "call"; readonly id: number; readonly method: string; readonly args: readonly unknown[] }

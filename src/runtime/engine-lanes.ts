@@ -1,9 +1,7 @@
-import { Worker } from "node:worker_threads";
 import { LayergradError } from "../errors.ts";
 import { buildBlock } from "../models/block.ts";
 import { readModel } from "../models/registry.ts";
-import { builtFile } from "./built-file.ts";
-import { Channel, HandedOver } from "./channel.ts";
+import { HandedOver } from "./channel.ts";
 import type { MeasuringEngine, SubsetRow } from "./engine.ts";
 import { closeGates, type ExitGate, exitGate } from "./exit-gate.ts";
 import { buffersOf, type Lane, type LaneData, type LaneHost, type LaneOptions } from "./lane.ts";
@@ -12,6 +10,7 @@ import { Phases } from "./phases.ts";
 import type { RowStatistics } from "./row-statistics.ts";
 import { openDesk, type WeightDesk } from "./weight-desk.ts";
 import { weightGroups } from "./weight-supply.ts";
+import { WorkerThread } from "./worker-thread.ts";
 
 export interface LanesOptions extends LaneOptions {
   /** Number of lanes. */
@@ -25,15 +24,11 @@ export interface LanesOptions extends LaneOptions {
 
 type Packs = readonly (readonly SubsetRow[])[];
 
-/** A lane's thread, and how to speak with it. */
+/** A lane from outside. */
 interface LaneThread {
   readonly number: number;
-  readonly worker: Worker;
-  readonly channel: Channel<Lane>;
+  readonly thread: WorkerThread<Lane>;
   readonly gate: ExitGate;
-  readonly ended: Promise<unknown>;
-  /** Questions without an answer yet. */
-  asked: number;
 }
 
 /**
@@ -80,7 +75,7 @@ export class EngineLanes implements MeasuringEngine {
     const started = Array.from({ length: lanes }, (_, number) => startLane(number, source, desk, ofEngine, each));
     const engine = new EngineLanes(started, desk, options);
     try {
-      await Promise.all(started.map((lane) => engine.ask(lane, () => lane.channel.call("open", []))));
+      await Promise.all(started.map(({ thread }) => thread.call("open", [])));
       return engine;
     } catch (error) {
       await engine.close();
@@ -103,10 +98,8 @@ export class EngineLanes implements MeasuringEngine {
   /** Frees every program and ends the threads. The lanes cannot be used afterwards. */
   async close(): Promise<void> {
     await this.desk.close();
-    await Promise.allSettled(this.threads.map((lane) => this.ask(lane, () => lane.channel.call("close", []))));
-    // A thread that ends is waited for, though it is idle.
-    for (const { worker } of this.threads) worker.ref();
-    await Promise.all(this.threads.map(({ ended }) => ended));
+    await Promise.allSettled(this.threads.map(({ thread }) => thread.call("close", [])));
+    await Promise.all(this.threads.map(({ thread }) => thread.join()));
     process.off("exit", this.onExit);
   }
 
@@ -143,10 +136,10 @@ export class EngineLanes implements MeasuringEngine {
 
   private async measureIn(lane: LaneThread, packs: Packs, signal?: AbortSignal): Promise<RowStatistics[][][]> {
     signal?.throwIfAborted();
-    const abort = (): void => void lane.channel.call("abort", []).catch(() => {});
+    const abort = (): void => void lane.thread.call("abort", []).catch(() => {});
     signal?.addEventListener("abort", abort, { once: true });
     try {
-      const { results, milliseconds } = await this.ask(lane, () => lane.channel.call("measure", [packs.map(plainRows)]));
+      const { results, milliseconds } = await lane.thread.call("measure", [packs.map(plainRows)]);
       this.phases.add(milliseconds);
       return results;
     } catch (error) {
@@ -156,24 +149,11 @@ export class EngineLanes implements MeasuringEngine {
       signal?.removeEventListener("abort", abort);
     }
   }
-
-  /** Idle lanes do not keep the process alive; one that is asked something does. */
-  private async ask<T>(lane: LaneThread, question: () => Promise<T>): Promise<T> {
-    lane.asked++;
-    lane.worker.ref();
-    try {
-      return await question();
-    } finally {
-      if (--lane.asked === 0) lane.worker.unref();
-    }
-  }
 }
 
 function startLane(number: number, source: ModelSource, desk: WeightDesk, options: LaneOptions, threads: number): LaneThread {
   const gate = exitGate();
   const data: LaneData = { config: source.config, options, threads, gate };
-  // None of this process's flags: some (--input-type) make a worker refuse to start.
-  const worker = new Worker(builtFile("runtime/lane-worker.js"), { workerData: data, execArgv: [] });
   const host: LaneHost = {
     borrow: async (group, next) => {
       const weights = await desk.borrow(number, group, next);
@@ -182,21 +162,9 @@ function startLane(number: number, source: ModelSource, desk: WeightDesk, option
     giveBack: (group, weights) => desk.giveBack(number, group, weights),
     readRows: (name, rows) => source.readRows(name, rows),
   };
-  const channel = new Channel<Lane>(worker, host);
-  const ended = new Promise<void>((resolve) => {
-    const end = (why: string, cause?: unknown): void => {
-      channel.end(
-        new LayergradError("resource", `The thread of lane ${number + 1} ended (${why}); run with fewer threads, or more memory.`, {
-          cause,
-        }),
-      );
-      resolve();
-    };
-    worker.on("error", (error) => end(error.message, error));
-    worker.on("exit", (code) => end(`exit code ${code}`));
-  });
-  worker.unref();
-  return { number, worker, channel, gate, ended, asked: 0 };
+  const deathOf = (why: string, cause?: unknown): LayergradError =>
+    new LayergradError("resource", `The thread of lane ${number + 1} ended (${why}); run with fewer threads, or more memory.`, { cause });
+  return { number, thread: new WorkerThread<Lane>("runtime/lane-worker.js", data, host, deathOf), gate };
 }
 
 /** A row as it can be sent: its own fields alone. */

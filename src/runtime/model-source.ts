@@ -3,6 +3,13 @@ import { buildBlock } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
 import { headWeights } from "../models/stages.ts";
 
+/** A tensor's place in a longer array: `length` values from `start` on. */
+export interface TensorPlace {
+  readonly name: string;
+  readonly start: number;
+  readonly length: number;
+}
+
 /** Where a model's numbers come from: a folder, a file, or a test's own arrays. */
 export interface ModelSource {
   /** `config.json` */
@@ -14,6 +21,12 @@ export interface ModelSource {
    * @param target - Where it may go, of its length. A source may also return an array of its own.
    */
   read(name: string, target?: Float32Array): Promise<Float32Array>;
+  /**
+   * Reads tensors into their places in one array. Where a source has it, weights that are read again and again come by it.
+   *
+   * @returns The array, or another of its length that takes its place: its memory may have been in another thread meanwhile.
+   */
+  readPlaces?(places: readonly TensorPlace[], memory: Float32Array): Promise<Float32Array>;
   /** Chosen rows of a matrix, `[rows.length, width]`, widened to float32. */
   readRows(name: string, rows: ArrayLike<number>): Promise<Float32Array>;
 }

@@ -4,6 +4,7 @@ import { type Block, buildBlock, chooseLinears, type LinearLayer, type MatrixCho
 import type { Family, ModelSpec } from "../models/family.ts";
 import { mixStage, projectStage, type SavedSet } from "../models/stages.ts";
 import { passesTogether, type Retention, type WeightMode } from "./engine.ts";
+import { fromFactors } from "./factor-statistics.ts";
 import { blockElements } from "./work.ts";
 
 /** How a run will use the machine. */
@@ -97,6 +98,9 @@ const BASE = 300e6;
 
 /** What a further lane takes before any model, bytes. */
 const LANE_BASE = 100e6;
+
+/** What the thread that reads streamed weights takes, bytes. */
+const READER_BASE = 60e6;
 
 /** Widest residual stream with which lanes are a choice: 576 wide they were faster by a tenth, 1,536 and 4,096 wide they were not. */
 const WIDEST_IN_LANES = 1024;
@@ -287,12 +291,13 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
   const logits = (6 + capped(spec.logitCap)) * Math.min(labelsPerChunk, packTokens) * spec.vocabulary;
 
   const gradients = tapped.map((l) => {
-    const product = l.inFeatures * l.outFeatures;
-    const side = Math.min(longestRow, l.inFeatures, l.outFeatures);
-    return product * (side < longestRow ? 8 : 4) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
+    const shape = [l.outFeatures, l.inFeatures] as const;
+    const byFactors = fromFactors(longestRow, shape);
+    const side = byFactors ? longestRow : Math.min(...shape);
+    return l.inFeatures * l.outFeatures * (byFactors ? 4 : 8) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
   });
   return {
-    runtime: BASE + (lanes - 1) * LANE_BASE,
+    runtime: BASE + (lanes - 1) * LANE_BASE + (weights === "streamed" ? READER_BASE : 0),
     layers,
     head: streamHead ? 0 : head,
     kept,

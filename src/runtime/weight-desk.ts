@@ -1,11 +1,10 @@
 import type { ModelSource } from "./model-source.ts";
 import { groupLength, readGroup, type WeightGroup, type WeightMode, type Weights, type WeightSupply } from "./weight-supply.ts";
 
-/** A group's weights, or memory that now holds one group and then another. One borrower has it at a time. */
+/** A group's weights, or a place for now one group and then another. One borrower has it at a time. */
 interface Place {
-  memory: Float32Array;
   group: number | undefined;
-  /** Once what was asked for is read. */
+  /** Once what was asked for is read. Their memory, one array, goes on to the place's next group. */
   weights: Promise<Weights>;
   lent: boolean;
   readonly waiting: { resolve(): void; reject(error: Error): void }[];
@@ -32,6 +31,8 @@ interface Want {
 export class WeightDesk {
   private readonly held: ReadonlyMap<number, Place>;
   private readonly places: readonly Place[];
+  /** Values of the longest group that is read. */
+  private readonly length: number;
   /** Groups that each borrower of the round is done with. */
   private readonly done = new Map<number, number>();
   private wants: Want[] = [];
@@ -42,22 +43,21 @@ export class WeightDesk {
    * @param borrowers - How many there will be; there are places for each and one to read into.
    */
   constructor(
-    private readonly source: Pick<ModelSource, "read">,
+    private readonly source: Pick<ModelSource, "read" | "readPlaces">,
     private readonly groups: readonly WeightGroup[],
     held: ReadonlyMap<number, Weights>,
     borrowers = 1,
   ) {
-    const place = (length: number, group: number | undefined, weights: Weights): Place => ({
-      memory: new Float32Array(length),
+    const place = (group: number | undefined, weights: Weights): Place => ({
       group,
       weights: Promise.resolve(weights),
       lent: false,
       waiting: [],
       last: -1,
     });
-    this.held = new Map([...held].map(([group, weights]) => [group, place(0, group, weights)]));
-    const length = groups.reduce((most, group, i) => (held.has(i) ? most : Math.max(most, groupLength(group))), 0);
-    this.places = held.size === groups.length ? [] : Array.from({ length: borrowers + 1 }, () => place(length, undefined, {}));
+    this.held = new Map([...held].map(([group, weights]) => [group, place(group, weights)]));
+    this.length = groups.reduce((most, group, i) => (held.has(i) ? most : Math.max(most, groupLength(group))), 0);
+    this.places = held.size === groups.length ? [] : Array.from({ length: borrowers + 1 }, () => place(undefined, {}));
     this.begin([0]);
   }
 
@@ -99,8 +99,6 @@ export class WeightDesk {
   giveBack(borrower: number, group: number, weights: Weights): void {
     const place = this.held.get(group) ?? this.places.find((p) => p.group === group)!;
     place.weights = Promise.resolve(weights);
-    const [first] = Object.values(weights);
-    if (!this.held.has(group) && first) place.memory = new Float32Array(first.data.buffer as ArrayBuffer);
     place.lent = false;
     this.done.set(borrower, (this.done.get(borrower) ?? 0) + 1);
     place.waiting.shift()?.resolve();
@@ -157,12 +155,21 @@ export class WeightDesk {
     const before = Promise.allSettled([place.weights]);
     place.group = group;
     place.last = -1;
-    place.weights = before.then(() => readGroup((name, target) => this.source.read(name, target), this.groups[group]!, place.memory));
+    place.weights = before.then(([read]) => {
+      const memory = read.status === "fulfilled" ? memoryOf(read.value) : undefined;
+      return readGroup(this.source, this.groups[group]!, memory ?? new Float32Array(this.length));
+    });
     // Whoever takes the group hears of a failure; if it is never taken, nobody need.
     place.weights.catch(() => {});
     return place;
   }
 }
+
+/** The array that a group's weights lie in. */
+const memoryOf = (weights: Weights): Float32Array | undefined => {
+  const [first] = Object.values(weights);
+  return first && new Float32Array(first.data.buffer as ArrayBuffer);
+};
 
 /** Takes weights from a desk in the same thread. */
 export class Borrower implements WeightSupply {
@@ -193,7 +200,7 @@ export class Borrower implements WeightSupply {
  * @param onLayer - Handed each layer that is read; those of packed weights are then let go.
  */
 export async function openDesk(
-  source: Pick<ModelSource, "read">,
+  source: Pick<ModelSource, "read" | "readPlaces">,
   groups: readonly WeightGroup[],
   {
     weights,
@@ -202,8 +209,7 @@ export async function openDesk(
   }: { readonly weights: WeightMode; readonly streamHead?: boolean; readonly borrowers?: number },
   onLayer: (layer: number, weights: Weights) => Promise<void>,
 ): Promise<WeightDesk> {
-  const read = (group: number): Promise<Weights> =>
-    readGroup((name, target) => source.read(name, target), groups[group]!, new Float32Array(groupLength(groups[group]!)));
+  const read = (group: number): Promise<Weights> => readGroup(source, groups[group]!, new Float32Array(groupLength(groups[group]!)));
   const head = groups.length - 1;
   const held = new Map<number, Weights>();
   if (weights !== "streamed") {

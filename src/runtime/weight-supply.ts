@@ -2,7 +2,7 @@ import type { Block } from "../models/block.ts";
 import type { ModelSpec } from "../models/family.ts";
 import { headWeights } from "../models/stages.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
-import { headTensor } from "./model-source.ts";
+import { headTensor, type ModelSource, type TensorPlace } from "./model-source.ts";
 
 /**
  * How the weights reach the runtime. `fed`: held in memory and fed at each call; `streamed`: fed as well, but read from the model's files
@@ -57,18 +57,33 @@ export function weightGroups(block: Block, spec: ModelSpec): WeightGroup[] {
   return [...layers, head];
 }
 
-/** Reads a tensor into `target`, of its length, or returns an array of its own. */
-export type ReadTensor = (name: string, target: Float32Array) => Promise<Float32Array>;
-
-/** Reads a group into memory of {@link groupLength} values. All of it is there afterwards, so that the memory can be handed on whole. */
-export async function readGroup(read: ReadTensor, group: WeightGroup, memory: Float32Array): Promise<Weights> {
-  let start = 0;
-  const reads = group.map(async ({ input, name, shape }) => {
-    const target = memory.subarray(start, start + sizeOf(shape));
-    start += aligned(sizeOf(shape));
-    const data = await read(name, target);
-    if (data.buffer !== target.buffer) target.set(data);
-    return [input, { shape, data: target }] as const;
+/** Reads a group into memory of {@link groupLength} values, or other memory in its place. All of it is there afterwards, so that it can be handed on whole. */
+export async function readGroup(
+  source: Pick<ModelSource, "read" | "readPlaces">,
+  group: WeightGroup,
+  memory: Float32Array,
+): Promise<Weights> {
+  let end = 0;
+  const places = group.map(({ name, shape }) => {
+    const place = { name, start: end, length: sizeOf(shape) };
+    end += aligned(place.length);
+    return place;
   });
-  return Object.fromEntries(await Promise.all(reads));
+  const filled = source.readPlaces ? await source.readPlaces(places, memory) : await readEach(source, places, memory);
+  return Object.fromEntries(
+    group.map(({ input, shape }, i) => {
+      const { start, length } = places[i]!;
+      return [input, { shape, data: filled.subarray(start, start + length) }] as const;
+    }),
+  );
+}
+
+async function readEach(source: Pick<ModelSource, "read">, places: readonly TensorPlace[], memory: Float32Array): Promise<Float32Array> {
+  const reads = places.map(async ({ name, start, length }) => {
+    const target = memory.subarray(start, start + length);
+    const data = await source.read(name, target);
+    if (data.buffer !== target.buffer) target.set(data);
+  });
+  await Promise.all(reads);
+  return memory;
 }

@@ -1,10 +1,11 @@
 /**
- * The part of the WebAssembly interface that the kernel uses. Node and browsers have it as a global, but TypeScript describes it
+ * The part of the WebAssembly interface that is used here. Node and browsers have it as a global, but TypeScript describes it
  * only in its library for browsers, which would bring `window` and the rest into every file.
  */
 export interface WebAssemblyApi {
   compile(bytes: Uint8Array | ArrayBuffer): Promise<WasmModule>;
   readonly Module: new (bytes: Uint8Array | ArrayBuffer) => WasmModule;
+  readonly Memory: new (size: { readonly initial: number }) => WasmMemory;
   readonly Instance: new (module: WasmModule) => { readonly exports: unknown };
 }
 
