@@ -10,7 +10,6 @@ import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { buildBlock } from "../dist/models/block.js";
 import { readModel } from "../dist/models/registry.js";
 import { leastMemory, planRun } from "../dist/runtime/planner.js";
 import { writeRandomModel } from "./random-model.mjs";
@@ -69,12 +68,10 @@ function budgets({ count, shape, layers, tokens, rows }) {
     spec,
     matrices: "reference",
     cosines: false,
-    longestRow: tokens,
-    tokens: rows * tokens,
-    rows,
+    lengths: new Array(rows).fill(tokens),
     threads: availableParallelism(),
   };
-  const least = leastMemory(request, buildBlock(family, spec)) / 1e9;
+  const least = leastMemory(request) / 1e9;
   const most = planRun({ ...request, memory: Number.POSITIVE_INFINITY }).memory / 1e9;
   return Array.from({ length: count }, (_, i) => Math.ceil(10 * least * (most / least) ** (i / (count - 1))) / 10);
 }

@@ -3,9 +3,9 @@ import "./keep-memory.mjs";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildBlock } from "../dist/models/block.js";
 import { openModelFiles } from "../dist/io/open-weights.js";
 import { WeightReader } from "../dist/io/weight-reader.js";
+import { buildBlock } from "../dist/models/block.js";
 import { readModel } from "../dist/models/registry.js";
 import { Engine } from "../dist/runtime/engine.js";
 import { EngineLanes } from "../dist/runtime/engine-lanes.js";
@@ -32,9 +32,7 @@ const plan = planRun({
   spec,
   matrices: "reference",
   cosines: false,
-  longestRow: Math.ceil(options.tokens * (1 + spread)),
-  tokens: (options.rows ?? 1000) * options.tokens,
-  rows: options.rows ?? 1000,
+  lengths: randomRows(options.rows ?? 1000, options.tokens, options.labels, spec.vocabulary, spread).map(({ inputIds }) => inputIds.length),
   memory: options.memory ? Number(options.memory) * 1e9 : Number.POSITIVE_INFINITY,
   weights: options.weights,
   batchTokens: options["batch-tokens"] ? Number(options["batch-tokens"]) : undefined,

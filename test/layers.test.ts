@@ -43,6 +43,7 @@ const forNode = [
   "runtime/spectrum-worker.ts",
   "runtime/built-file.ts",
   "runtime/worker-thread.ts",
+  "runtime/give-way.ts",
 ];
 
 /** Module specifiers of a source file: static imports and exports, dynamic imports, and types imported in place. */

@@ -47,8 +47,8 @@ export function examplePlans(
   return examples.map(({ tokens, labels }) => {
     const example = { tokens, labels, rows: ROWS, allowed };
     try {
-      const sizes = { longestRow: tokens, tokens: ROWS * tokens, rows: ROWS };
-      const planning = comparePlans({ family, spec, matrices, cosines: false, memory: allowed, threads, ...sizes });
+      const lengths = new Array<number>(ROWS).fill(tokens);
+      const planning = comparePlans({ family, spec, matrices, cosines: false, memory: allowed, threads, lengths });
       const lines = planText(planning, { memory: allowed, storedBytes, secondsAtBest: rowFlops(spec, tokens, labels) / rate });
       return { ...example, plan: planning.plan, lines };
     } catch (error) {

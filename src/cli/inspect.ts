@@ -51,8 +51,8 @@ export const inspectCommand = (): Command =>
         tokens,
         labels,
         seconds: rowFlops(spec, tokens, labels) / (rate * ENGINE_SHARE) / (1 - STATISTICS_SHARE),
-        memory: planRun({ ...request, longestRow: tokens, memory: Number.POSITIVE_INFINITY }).memory,
-        leastMemory: leastMemory({ ...request, longestRow: tokens }, block),
+        memory: planRun({ ...request, lengths: [tokens], memory: Number.POSITIVE_INFINITY }).memory,
+        leastMemory: leastMemory({ ...request, lengths: [tokens] }),
       }));
       const plans = flags.plan ? examplePlans(model, examples, flags, rate) : undefined;
       const matrices = chosen.map((l) => ({ name: l.name, shape: [l.outFeatures, l.inFeatures] as const }));

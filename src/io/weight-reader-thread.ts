@@ -1,9 +1,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Channel, HandedOver } from "../runtime/channel.ts";
+import { giveWay } from "../runtime/give-way.ts";
 import { openModelFiles } from "./open-weights.ts";
 import type { Reader, ReaderData } from "./weight-reader.ts";
 
-if (parentPort) serve(parentPort, workerData as ReaderData);
+if (parentPort) {
+  giveWay();
+  serve(parentPort, workerData as ReaderData);
+}
 
 function serve(port: NonNullable<typeof parentPort>, { path, adapter, direct }: ReaderData): void {
   const opening = openModelFiles(path, { adapter, texts: false }).then((checkpoint) => {

@@ -90,10 +90,9 @@ export function plansFor({ family, spec }: Model, rows: readonly EncodedRow[], o
   const { matrices = "reference", cosines = false, batchTokens, weights, memory = defaultMemory(), device = "cpu" } = options;
   // One engine drives a device, whatever the threads.
   const threads = device === "cpu" ? (options.threads ?? availableParallelism()) : 1;
-  const longestRow = rows.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 1);
-  const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
+  const lengths = rows.map(({ inputIds }) => inputIds.length);
   const passes = mostPasses(rows, options);
-  const request: PlanRequest = { family, spec, matrices, cosines, longestRow, tokens, rows: rows.length, passes, memory, weights, threads };
+  const request: PlanRequest = { family, spec, matrices, cosines, lengths, passes, memory, weights, threads };
   if (batchTokens === undefined && packedBefore !== undefined) {
     try {
       return comparePlans({ ...request, batchTokens: packedBefore });

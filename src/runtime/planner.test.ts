@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { llamaConfig, realConfigs } from "../../test/specs.ts";
 import { LayergradError } from "../errors.ts";
-import { buildBlock } from "../models/block.ts";
 import { readModel } from "../models/registry.ts";
+import { packRows } from "./packing.ts";
 import { planText } from "./plan-text.ts";
 import { comparePlans, gigabytes, leastMemory, type Plan, type PlanRequest, planRun } from "./planner.ts";
 
@@ -10,11 +10,14 @@ const request = (config: Readonly<Record<string, unknown>>, changes: Partial<Pla
   ...readModel(config),
   matrices: "reference",
   cosines: false,
-  longestRow: 700,
+  lengths: [700],
   memory: Number.POSITIVE_INFINITY,
   ...changes,
 });
 const models = Object.entries(realConfigs);
+
+/** So many rows of one length, after one that may be longer. */
+const rowsOf = (count: number, tokens: number, longest = tokens): number[] => [longest, ...new Array<number>(count - 1).fill(tokens)];
 
 function refusalOf(plan: () => Plan): LayergradError {
   try {
@@ -52,13 +55,13 @@ describe("a plan", () => {
   });
 
   it.each(models)("of %s gives up speed step by step, and in the end holds two layers and each layer's input", (_, config) => {
-    const plans = ladder(config, { tokens: 70_000, rows: 100 });
+    const plans = ladder(config, { lengths: rowsOf(100, 700) });
     expect(plans.at(-1)).toMatchObject({ retention: "inputs", weights: "streamed" });
     expect(plans.map((p) => p.work)).toEqual(plans.map((p) => p.work).toSorted((a, b) => a - b));
   });
 
   it.each(models)("of %s holds the weights where they fit with all products, and never reads them for less than a pack", (_, config) => {
-    const plans = ladder(config, { tokens: 70_000, rows: 100 });
+    const plans = ladder(config, { lengths: rowsOf(100, 700) });
     const best = planRun(request(config, { weights: "fed" }));
     for (const plan of plans) {
       if (plan.memory >= best.memory) expect(plan.weights).toBe("fed");
@@ -66,8 +69,22 @@ describe("a plan", () => {
     }
   });
 
+  it("of a narrow model deals few rows out evenly: no engine is idle while another has a whole pack to do", () => {
+    const lengths = rowsOf(48, 139);
+    const plan = planRun(request(realConfigs.smollm2, { lengths, threads: 2 }));
+    expect(plan.lanes).toBe(2);
+    const packs = packRows(
+      lengths.map((length) => ({ inputIds: { length } })),
+      plan.batchTokens,
+    ).map((pack) => pack.length);
+    expect(packs.length % 2).toBe(0);
+    expect(Math.max(...packs) - Math.min(...packs)).toBeLessThanOrEqual(1);
+    // In packs of 1,024 tokens, seven rows each, one engine would have four and the other three.
+    expect(plan.work).toBeLessThan(planRun(request(realConfigs.smollm2, { lengths, threads: 2, batchTokens: 1024 })).work);
+  });
+
   it("of Llama-2-7B with 12 GB streams the weights for a thousand tokens and more at a time, and keeps every product", () => {
-    const plan = planRun(request(realConfigs.llama2, { longestRow: 250, tokens: 14_000, rows: 100, memory: 12e9 }));
+    const plan = planRun(request(realConfigs.llama2, { lengths: rowsOf(100, 140, 250), memory: 12e9 }));
     expect(plan).toMatchObject({ weights: "streamed", retention: "products", saved: "linears" });
     expect(plan.waveTokens).toBeGreaterThan(1000);
     expect(plan.work).toBeLessThan(1.25);
@@ -120,7 +137,7 @@ describe("the memory that a plan is thought to take", () => {
   it("grows with the longest row, the layers, the matrices and the cosines", () => {
     const { smollm2 } = realConfigs;
     const base = memory(smollm2);
-    expect(memory(smollm2, { longestRow: 1500 })).toBeGreaterThan(base);
+    expect(memory(smollm2, { lengths: [1500] })).toBeGreaterThan(base);
     expect(memory({ ...smollm2, num_hidden_layers: 31 })).toBeGreaterThan(base);
     expect(memory(smollm2, { matrices: "all" })).toBeGreaterThan(base);
     expect(memory(smollm2, { cosines: true })).toBeGreaterThan(base);
@@ -128,7 +145,7 @@ describe("the memory that a plan is thought to take", () => {
   });
 
   it("is that of the longest row where the packs are shorter", () => {
-    const of = (batchTokens: number) => memory(realConfigs.smollm2, { batchTokens, longestRow: 700, tokens: 7000 });
+    const of = (batchTokens: number) => memory(realConfigs.smollm2, { batchTokens, lengths: rowsOf(10, 700) });
     expect(of(1)).toBe(of(700));
     expect(of(701)).toBeGreaterThan(of(700));
   });
@@ -149,25 +166,23 @@ describe("a refusal", () => {
     );
   });
 
-  it("names what `inspect` calls the least, which depends on the block and the longest row alone", () => {
+  it("names what `inspect` calls the least, which depends on the block and the rows alone", () => {
     const asked = request(realConfigs.qwen2);
-    expect(refusalOf(() => planRun({ ...asked, memory: 1 })).message).toContain(
-      gigabytes(leastMemory(asked, buildBlock(asked.family, asked.spec))),
-    );
+    expect(refusalOf(() => planRun({ ...asked, memory: 1 })).message).toContain(gigabytes(leastMemory(asked)));
   });
 
   it("names the least with the user's own token budget, where one is given", () => {
-    const tokens = 80_000;
-    const free = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, tokens })));
-    const fixed = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, tokens, batchTokens: 8000 })));
+    const lengths = rowsOf(114, 700);
+    const free = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, lengths })));
+    const fixed = refusalOf(() => planRun(request(realConfigs.llama2, { memory: 1e8, lengths, batchTokens: 8000 })));
     const least = (error: LayergradError) => Number(/at least (\d+\.\d) GB/.exec(error.message)![1]);
     expect(least(fixed)).toBeGreaterThan(least(free));
-    expect(planRun(request(realConfigs.llama2, { memory: least(fixed) * 1e9, tokens, batchTokens: 8000 })).batchTokens).toBe(8000);
+    expect(planRun(request(realConfigs.llama2, { memory: least(fixed) * 1e9, lengths, batchTokens: 8000 })).batchTokens).toBe(8000);
   });
 });
 
 describe("a plan in words", () => {
-  const asked = request(realConfigs.llama2, { longestRow: 250, tokens: 14_000, rows: 100, memory: 12e9 });
+  const asked = request(realConfigs.llama2, { lengths: rowsOf(100, 140, 250), memory: 12e9 });
   const lines = planText(comparePlans(asked), { memory: 12e9, storedBytes: 13e9, secondsAtBest: 10 });
 
   it("says what is held, what is read, what is kept, and what each part takes", () => {
@@ -179,7 +194,7 @@ describe("a plan in words", () => {
 
   it("says how many engines go side by side: in narrow models as many as there are threads, in wide ones one", () => {
     const said = (config: Readonly<Record<string, unknown>>) =>
-      planText(comparePlans(request(config, { longestRow: 200, tokens: 140_000, rows: 1000, threads: 2 })), {
+      planText(comparePlans(request(config, { lengths: rowsOf(1000, 140, 200), threads: 2 })), {
         memory: 1e12,
         storedBytes: 1e9,
       })[1];

@@ -5,6 +5,7 @@ import type { Family, ModelSpec } from "../models/family.ts";
 import { mixStage, projectStage, type SavedSet } from "../models/stages.ts";
 import { passesTogether, type Retention, type WeightMode } from "./engine.ts";
 import { fromFactors } from "./factor-statistics.ts";
+import { packRows } from "./packing.ts";
 import { blockElements } from "./work.ts";
 
 /** How a run will use the machine. */
@@ -51,12 +52,8 @@ export interface PlanRequest {
   readonly spec: ModelSpec;
   readonly matrices: MatrixChoice;
   readonly cosines: boolean;
-  /** Tokens of the longest row. */
-  readonly longestRow: number;
-  /** Tokens of all rows; default one row, the longest. */
-  readonly tokens?: number | undefined;
-  /** Number of rows, default 1. */
-  readonly rows?: number | undefined;
+  /** Tokens of each row, in the rows' order. */
+  readonly lengths: readonly number[];
   /** Most backward passes of a row: subsets of its labels, default 1. */
   readonly passes?: number | undefined;
   /** Bytes the process may use. */
@@ -69,8 +66,8 @@ export interface PlanRequest {
   readonly threads?: number | undefined;
 }
 
-/** The part of a request that a plan's memory depends on. */
-type Needs = Pick<PlanRequest, "spec" | "matrices" | "cosines" | "longestRow" | "tokens" | "rows" | "passes" | "threads">;
+/** What a plan is for, whatever the memory. */
+type Job = Omit<PlanRequest, "memory"> & { readonly block: Block; readonly rows: RowSizes };
 
 /** A plan before its memory and work are known. */
 type Choice = Omit<Plan, "memory" | "parts" | "work">;
@@ -84,8 +81,12 @@ const LONGEST_PACK = 1024;
  */
 const LARGEST_TENSOR = 30e6;
 
-/** Pack sizes for want of memory, beside the longest. */
-const SHORTER_PACKS = [512, 384, 256, 1];
+/** Packs of this many tokens are a choice at any size of model. */
+const MEDIUM_PACK = 512;
+
+/** Shorter packs than the longest, tokens: so finely that rows can be dealt out evenly to lanes and waves; single rows for want of memory. */
+const PACK_STEP = 64;
+const SHORTEST_PACK = 256;
 
 /** Tokens by which a wave grows where packs are single rows. */
 const WAVE_STEP = 128;
@@ -157,16 +158,16 @@ export const planRun = (request: PlanRequest): Plan => comparePlans(request).pla
  * @throws {LayergradError} As {@link planRun}.
  */
 export function comparePlans(request: PlanRequest): Planning {
-  const block = buildBlock(request.family, request.spec);
-  const candidates = choices(request, block)
-    .map((choice) => widened(request, block, choice))
+  const job = jobOf(request);
+  const candidates = choices(job)
+    .map((choice) => widened(job, choice, request.memory))
     .sort((a, b) => a.work - b.work);
   const fitting = candidates.findIndex((plan) => plan.memory <= request.memory);
   if (fitting >= 0) return { plan: candidates[fitting]!, tooLarge: candidates.slice(0, fitting) };
   const least = candidates.reduce((a, b) => (b.memory < a.memory ? b : a));
   throw new LayergradError(
     "resource",
-    `This run needs at least ${gigabytes(least.memory)} of memory and may use ${gigabytes(request.memory)}: give it more with --memory, or shorten the longest row (${request.longestRow} tokens) with --max-length.`,
+    `This run needs at least ${gigabytes(least.memory)} of memory and may use ${gigabytes(request.memory)}: give it more with --memory, or shorten the longest row (${job.rows.longest} tokens) with --max-length.`,
   );
 }
 
@@ -174,30 +175,77 @@ export function comparePlans(request: PlanRequest): Planning {
 export const gigabytes = (bytes: number): string => `${(Math.ceil(bytes / 1e8) / 10).toFixed(1)} GB`;
 
 /** The memory that the most frugal plan takes, bytes. */
-export const leastMemory = (request: Omit<PlanRequest, "memory">, block: Block): number =>
-  Math.min(...choices(request, block).map((choice) => total(memoryParts(request, block, choice))));
+export function leastMemory(request: Omit<PlanRequest, "memory">): number {
+  const job = jobOf(request);
+  return Math.min(...choices(job).map((choice) => total(memoryParts(job, choice))));
+}
+
+const jobOf = (request: Omit<PlanRequest, "memory">): Job => ({
+  ...request,
+  block: buildBlock(request.family, request.spec),
+  rows: new RowSizes(request.lengths),
+});
+
+/** Lengths of rows, and of the packs and waves that they would be in. */
+class RowSizes {
+  readonly longest: number;
+  /** Tokens of all rows. */
+  readonly tokens: number;
+  private readonly packs = new Map<number, readonly number[]>();
+
+  constructor(readonly lengths: readonly number[]) {
+    this.longest = lengths.reduce((a, b) => Math.max(a, b), 1);
+    this.tokens = Math.max(
+      1,
+      lengths.reduce((a, b) => a + b, 0),
+    );
+  }
+
+  /** Tokens of each pack. */
+  packed(batchTokens: number): readonly number[] {
+    const known = this.packs.get(batchTokens) ?? packSizes(this.lengths, batchTokens).map(sum);
+    this.packs.set(batchTokens, known);
+    return known;
+  }
+
+  /** Tokens of each pack of each wave. */
+  waves(batchTokens: number, waveTokens: number): number[][] {
+    return packSizes(this.packed(batchTokens), waveTokens);
+  }
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+/** As {@link packRows}, of lengths. */
+const packSizes = (lengths: readonly number[], budget: number): number[][] =>
+  packRows(
+    lengths.map((length) => ({ inputIds: { length } })),
+    budget,
+  ).map((pack) => pack.map(({ inputIds }) => inputIds.length));
 
 /** Numbers of lanes to choose from: as many as give each the same number of threads. */
-function laneChoices({ spec, longestRow, tokens = longestRow, rows = 1, threads = 1 }: Omit<PlanRequest, "memory">): number[] {
-  if (spec.hidden > WIDEST_IN_LANES || 4 * tokens * blockElements(spec) * spec.layers < WORTH_LANES) return [1];
-  const most = Math.min(threads, rows, MOST_LANES);
+function laneChoices({ spec, rows, threads = 1 }: Job): number[] {
+  if (spec.hidden > WIDEST_IN_LANES || 4 * rows.tokens * blockElements(spec) * spec.layers < WORTH_LANES) return [1];
+  const most = Math.min(threads, rows.lengths.length, MOST_LANES);
   return Array.from({ length: most }, (_, i) => i + 1).filter((lanes) => threads % lanes === 0);
 }
 
 /** All there is to choose from, each with the shortest wave. */
-function choices({ spec, ...request }: Omit<PlanRequest, "memory">, block: Block): Choice[] {
+function choices(job: Job): Choice[] {
+  const { spec, block } = job;
   const widest = block.linears.reduce((most, l) => Math.max(most, l.inFeatures, l.outFeatures), 0);
-  const longest = Math.max(SHORTER_PACKS[0]!, Math.min(LONGEST_PACK, Math.floor(LARGEST_TENSOR / FLOAT / widest)));
-  const sizes = request.batchTokens ? [request.batchTokens] : [...new Set([longest, ...SHORTER_PACKS])];
+  const longest = Math.max(MEDIUM_PACK, Math.min(LONGEST_PACK, Math.floor(LARGEST_TENSOR / FLOAT / widest)));
+  const steps = Array.from({ length: Math.ceil((longest - SHORTEST_PACK) / PACK_STEP) }, (_, i) => SHORTEST_PACK + i * PACK_STEP);
+  const sizes = job.batchTokens ? [job.batchTokens] : [longest, ...steps.toReversed(), 1];
   // Weights packed into every layer's own session take more than twice the memory and were no faster on packs of 512 tokens or more.
-  const modes = request.weights ? [request.weights] : (["fed", "streamed"] as const);
+  const modes = job.weights ? [job.weights] : (["fed", "streamed"] as const);
   // A head that is read in its turn takes a layer's place.
   const headFits = spec.vocabulary * spec.hidden <= blockElements(spec);
   return modes.flatMap((weights) =>
     (weights === "streamed" && headFits ? [false, true] : [false]).flatMap((streamHead) =>
       TIERS.flatMap(({ logits, ...tier }) =>
         sizes.flatMap((batchTokens) =>
-          (weights === "packed" ? [1] : laneChoices({ spec, ...request })).map((lanes) => ({
+          (weights === "packed" ? [1] : laneChoices(job)).map((lanes) => ({
             ...tier,
             weights,
             streamHead,
@@ -213,22 +261,19 @@ function choices({ spec, ...request }: Omit<PlanRequest, "memory">, block: Block
   );
 }
 
-/** A choice as a plan; streamed, with the longest wave that the memory allows. */
-function widened(request: PlanRequest, block: Block, choice: Choice): Plan {
-  const { tokens = request.longestRow } = request;
-  const planWith = (waveTokens: number): Plan => {
-    const parts = memoryParts(request, block, { ...choice, waveTokens });
-    return { ...choice, waveTokens, parts, memory: total(parts), work: workOf(request, block, { ...choice, waveTokens }) };
-  };
-  const shortest = planWith(choice.waveTokens);
-  if (choice.weights !== "streamed") return shortest;
+/** A choice as a plan; streamed, with the best wave that the memory allows. */
+function widened(job: Job, choice: Choice, memory: number): Plan {
   // Whole packs for each lane: half of one is not begun.
   const step = choice.lanes * Math.max(choice.batchTokens, WAVE_STEP);
-  for (let steps = Math.min(Math.ceil(tokens / step), Math.floor(LONGEST_WAVE / step)); steps > 0; steps--) {
-    const plan = planWith(steps * step);
-    if (plan.memory <= request.memory) return plan;
+  const most = choice.weights === "streamed" ? Math.min(Math.ceil(job.rows.tokens / step), Math.floor(LONGEST_WAVE / step)) : 0;
+  let best: Plan | undefined;
+  for (const waveTokens of [choice.waveTokens, ...Array.from({ length: most }, (_, i) => (i + 1) * step)]) {
+    const parts = memoryParts(job, { ...choice, waveTokens });
+    if (best && total(parts) > memory) break;
+    const plan = { ...choice, waveTokens, parts, memory: total(parts), work: workOf(job, { ...choice, waveTokens }) };
+    if (best === undefined || plan.work < best.work) best = plan;
   }
-  return shortest;
+  return best!;
 }
 
 /** Weights whose products the backward pass takes anew, as a share of the block's. */
@@ -240,28 +285,38 @@ function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention"
   return elements(saved === "narrow" ? whole.filter((l) => l.outFeatures > hidden) : whole) / elements(whole);
 }
 
-function workOf({ spec, longestRow, tokens = longestRow, rows = 1, threads = 1 }: PlanRequest, block: Block, choice: Choice): number {
+function workOf({ spec, block, rows, threads = 1 }: Job, choice: Choice): number {
   const { batchTokens, waveTokens, weights, lanes } = choice;
-  const row = tokens / rows;
-  // Whole rows go in a pack, and whole packs in a lane.
-  const packs = Math.ceil(rows / Math.max(1, Math.floor(batchTokens / row)));
-  const pack = tokens / packs;
-  const atOnce = weights === "streamed" ? Math.max(1, Math.min(packs, Math.floor(waveTokens / pack))) : packs;
-  const idle = (Math.ceil(atOnce / lanes) * lanes) / atOnce;
+  const waves = weights === "streamed" ? rows.waves(batchTokens, waveTokens) : [rows.packed(batchTokens)];
+  const beside = HALF_RATE + (lanes > 1 ? LANE_CALLS : 0);
+  const time = sum(
+    waves.map((packs) =>
+      timeInLanes(
+        packs.map((tokens) => tokens + beside),
+        lanes,
+      ),
+    ),
+  );
   const threaded = spec.hidden > WIDEST_IN_LANES ? 1 : 1 + THREADS_LOSE * (1 - lanes / threads);
-  const shortness = (HALF_RATE + (lanes > 1 ? LANE_CALLS : 0)) / pack;
-  const passes = (2 + recomputed(block, choice, spec)) * (1 + shortness) * idle * threaded;
+  const passes = ((2 + recomputed(block, choice, spec)) * time * lanes * threaded) / rows.tokens;
   // Each layer is read forward and backward; a head that is streamed costs itself and the layer whose place it takes.
-  const wave = Math.min(tokens, Math.max(waveTokens, longestRow));
   const readings = weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
-  return (passes + (readings * READ_COST) / wave) / 2;
+  return (passes + (readings * READ_COST * waves.length) / rows.tokens) / 2;
+}
+
+/** When the last lane is done, where each takes the next pack as soon as it is done with one. */
+function timeInLanes(packs: readonly number[], lanes: number): number {
+  const busyUntil = new Array<number>(lanes).fill(0);
+  for (const time of packs) busyUntil[busyUntil.indexOf(Math.min(...busyUntil))]! += time;
+  return Math.max(...busyUntil);
 }
 
 const total = (parts: MemoryParts): number => Object.values(parts).reduce((a: number, b: number) => a + b, 0);
 
 /** Estimated peak resident memory of a run, in bytes. docs/performance.md compares it with measured peaks. */
-function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts {
-  const { spec, longestRow, tokens = longestRow, rows = 1, passes = 1 } = request;
+function memoryParts(job: Job, choice: Choice): MemoryParts {
+  const { spec, block, passes = 1 } = job;
+  const { longest: longestRow, tokens, lengths } = job.rows;
   const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk, lanes } = choice;
   const packTokens = Math.max(Math.min(batchTokens, tokens), longestRow);
   // Of held weights each lane has a wave of its own; of streamed ones a row may still be longer than a lane's part.
@@ -272,7 +327,7 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
   // the model's bytes beside them.
   const layers = { fed: spec.layers * layer, streamed: (lanes + 1) * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
 
-  const tapped = chooseLinears(block, request.matrices);
+  const tapped = chooseLinears(block, job.matrices);
   const savedWidths = [projectStage, mixStage].flatMap((build) => {
     const stage = build(block, tapped, saved);
     return stage.saved.map((key) => stage.forward.outputs[key]!.shape[1] as number);
@@ -280,7 +335,7 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
   const attention = spec.headDim * (2 * spec.heads + 2 * spec.keyValueHeads);
   const products = attention + savedWidths.reduce((a, b) => a + b, 0);
   // Beside the layers' inputs: the residual stream and its cotangents, one for each pass that is in hand.
-  const streams = spec.layers + 1 + Math.min(passes, passesTogether(spec, request.cosines));
+  const streams = spec.layers + 1 + Math.min(passes, passesTogether(spec, job.cosines));
   const kept = inWave * (streams * spec.hidden + (retention === "products" ? spec.layers * products : 0)) * FLOAT;
   // Within one layer's backward: about ten tensors of the MLP's width, a dozen of the stream's, cotangents and factors. Each
   // session's arena keeps its peak, and what it gives out is copied: twice that.
@@ -294,7 +349,7 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
     const shape = [l.outFeatures, l.inFeatures] as const;
     const byFactors = fromFactors(longestRow, shape);
     const side = byFactors ? longestRow : Math.min(...shape);
-    return l.inFeatures * l.outFeatures * (byFactors ? 4 : 8) * (request.cosines ? 4 : 1) + 8 * side * side * 5;
+    return l.inFeatures * l.outFeatures * (byFactors ? 4 : 8) * (job.cosines ? 4 : 1) + 8 * side * side * 5;
   });
   return {
     runtime: BASE + (lanes - 1) * LANE_BASE + (weights === "streamed" ? READER_BASE : 0),
@@ -304,7 +359,7 @@ function memoryParts(request: Needs, block: Block, choice: Choice): MemoryParts 
     passing: lanes * FRAGMENTATION * (packTokens * within + scores + logits) * FLOAT,
     statistics:
       lanes * FRAGMENTATION * 2 * gradients.reduce((a, b) => a + b, 0) +
-      (request.cosines ? heldGradients(tapped, inWave, tokens / rows) : 0),
+      (job.cosines ? heldGradients(tapped, inWave, tokens / lengths.length) : 0),
   };
 }
 

@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { type ErrorKind, LayergradError } from "../errors.ts";
 import { instantiateKernel } from "../spectra/kernel-wasm.ts";
 import type { WasmModule } from "../spectra/web-assembly.ts";
+import { giveWay } from "./give-way.ts";
 
 /** What a worker of the {@link SpectrumPool} is started with. */
 export interface SpectrumWorkerData {
@@ -25,6 +26,7 @@ export type SpectrumAnswer =
   | { readonly id: number; readonly kind: ErrorKind | undefined; readonly message: string };
 
 if (parentPort !== null) {
+  giveWay();
   const port = parentPort;
   const { module, number } = workerData as SpectrumWorkerData;
   const kernel = instantiateKernel(module);
