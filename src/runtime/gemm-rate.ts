@@ -1,4 +1,5 @@
 import { type Expr, input, linear } from "../tensor/expr.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import type { Backend, Program } from "./backend.ts";
 
 /** Rates of many products, FLOP/s (a multiply-add is two). */
@@ -20,24 +21,27 @@ const PAIRS = 4;
 export class GemmProbe {
   private constructor(
     private readonly program: Program,
-    private readonly x: { readonly shape: readonly number[]; readonly data: Float32Array },
+    private readonly feeds: Readonly<Record<string, Tensor>>,
     private readonly flops: number,
   ) {}
 
   static async open(backend: Backend, d: number, out: number, tokens = 1024): Promise<GemmProbe> {
-    // Each pair of products leaves numbers of the size that it got.
-    const weights = (rows: number, width: number) =>
-      Float32Array.from({ length: rows * width }, (_, i) => Math.sin(i) * Math.sqrt(2 / width));
     const [up, down] = [input("up", [out, d]), input("down", [d, out])];
     let y: Expr = input("x", [tokens, d]);
     for (let i = 0; i < PAIRS; i++) y = linear("down", linear("up", y, up), down);
     const constants = new Map([
-      ["up", weights(out, d)],
-      ["down", weights(d, out)],
+      ["up", weights(out, d).data],
+      ["down", weights(d, out).data],
     ]);
     const program = await backend.compile({ name: "gemm", outputs: { y } }, constants);
-    const x = { shape: [tokens, d], data: Float32Array.from({ length: tokens * d }, (_, i) => Math.cos(i)) };
-    return new GemmProbe(program, x, PAIRS * 4 * tokens * d * out);
+    return new GemmProbe(program, { x: activations(tokens, d) }, PAIRS * 4 * tokens * d * out);
+  }
+
+  /** A probe of one product a call, [tokens, d]·[d, out], with what a call from JavaScript brings: fed weights, and the result copied out. */
+  static async openCalls(backend: Backend, d: number, out: number, tokens = 1024): Promise<GemmProbe> {
+    const y = linear("up", input("x", [tokens, d]), input("up", [out, d]));
+    const program = await backend.compile({ name: "gemm call", outputs: { y } });
+    return new GemmProbe(program, { x: activations(tokens, d), up: weights(out, d) }, 2 * tokens * d * out);
   }
 
   /** The rate of each call, one after another, for at least so many milliseconds and three times. */
@@ -45,7 +49,7 @@ export class GemmProbe {
     const rates: number[] = [];
     for (const end = performance.now() + milliseconds; rates.length < 3 || performance.now() < end; ) {
       const start = performance.now();
-      await this.program.run({ x: this.x });
+      await this.program.run(this.feeds);
       rates.push(this.flops / ((performance.now() - start) / 1000));
     }
     return rates;
@@ -55,6 +59,17 @@ export class GemmProbe {
     return this.program.release();
   }
 }
+
+const activations = (tokens: number, d: number) => ({
+  shape: [tokens, d],
+  data: Float32Array.from({ length: tokens * d }, (_, i) => Math.cos(i)),
+});
+
+/** Of this size products of pairs leave numbers of the size that they got. */
+const weights = (rows: number, width: number) => ({
+  shape: [rows, width],
+  data: Float32Array.from({ length: rows * width }, (_, i) => Math.sin(i) * Math.sqrt(2 / width)),
+});
 
 export function gemmRateOf(rates: readonly number[]): GemmRate {
   const sorted = rates.toSorted((a, b) => a - b);
