@@ -112,11 +112,11 @@ const MOST_LANES = 4;
 /** Work below which the start of more threads is not worth it, floating-point operations. */
 const WORTH_LANES = 2e11;
 
-/** Time that operators of narrow models lose to many threads' waiting for one another, as a share; to that of two half of it. Measured. */
-const THREADS_LOSE = 0.25;
-
 /** Tokens of a pack as which its calls and its waiting for weights count, where it goes through a lane. */
 const LANE_CALLS = 50;
+
+/** The same for threads of one engine that wait for one another at each operator of a narrow model, for each doubling of their number: from packs of 290 to 950 tokens, 576 wide, two threads. */
+const THREAD_CALLS = 140;
 
 /** What the forward keeps, and how many logits exist at one time: from the fastest way to the most frugal. */
 const TIERS = [
@@ -288,7 +288,8 @@ function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention"
 function workOf({ spec, block, rows, threads = 1 }: Job, choice: Choice): number {
   const { batchTokens, waveTokens, weights, lanes } = choice;
   const waves = weights === "streamed" ? rows.waves(batchTokens, waveTokens) : [rows.packed(batchTokens)];
-  const beside = HALF_RATE + (lanes > 1 ? LANE_CALLS : 0);
+  const waiting = spec.hidden > WIDEST_IN_LANES ? 0 : THREAD_CALLS * Math.log2(threads / lanes);
+  const beside = HALF_RATE + (lanes > 1 ? LANE_CALLS : 0) + waiting;
   const time = sum(
     waves.map((packs) =>
       timeInLanes(
@@ -297,8 +298,7 @@ function workOf({ spec, block, rows, threads = 1 }: Job, choice: Choice): number
       ),
     ),
   );
-  const threaded = spec.hidden > WIDEST_IN_LANES ? 1 : 1 + THREADS_LOSE * (1 - lanes / threads);
-  const passes = ((2 + recomputed(block, choice, spec)) * time * lanes * threaded) / rows.tokens;
+  const passes = ((2 + recomputed(block, choice, spec)) * time * lanes) / rows.tokens;
   // Each layer is read forward and backward; a head that is streamed costs itself and the layer whose place it takes.
   const readings = weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
   return (passes + (readings * READ_COST * waves.length) / rows.tokens) / 2;
