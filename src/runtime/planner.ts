@@ -192,13 +192,11 @@ class RowSizes {
   /** Tokens of all rows. */
   readonly tokens: number;
   private readonly packs = new Map<number, readonly number[]>();
+  private readonly inWaves = new Map<string, readonly (readonly number[])[]>();
 
   constructor(readonly lengths: readonly number[]) {
     this.longest = lengths.reduce((a, b) => Math.max(a, b), 1);
-    this.tokens = Math.max(
-      1,
-      lengths.reduce((a, b) => a + b, 0),
-    );
+    this.tokens = Math.max(1, sum(lengths));
   }
 
   /** Tokens of each pack. */
@@ -209,8 +207,11 @@ class RowSizes {
   }
 
   /** Tokens of each pack of each wave. */
-  waves(batchTokens: number, waveTokens: number): number[][] {
-    return packSizes(this.packed(batchTokens), waveTokens);
+  waves(batchTokens: number, waveTokens: number): readonly (readonly number[])[] {
+    const key = `${batchTokens} ${waveTokens}`;
+    const known = this.inWaves.get(key) ?? packSizes(this.packed(batchTokens), waveTokens);
+    this.inWaves.set(key, known);
+    return known;
   }
 }
 
