@@ -289,17 +289,12 @@ function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention"
 function workOf({ spec, block, rows, threads = 1 }: Job, choice: Choice): number {
   const { batchTokens, waveTokens, weights, lanes } = choice;
   const waves = weights === "streamed" ? rows.waves(batchTokens, waveTokens) : [rows.packed(batchTokens)];
-  const waiting = spec.hidden > WIDEST_IN_LANES ? 0 : THREAD_CALLS * Math.log2(threads / lanes);
-  const beside = HALF_RATE + (lanes > 1 ? LANE_CALLS : 0) + waiting;
-  const time = sum(
-    waves.map((packs) =>
-      timeInLanes(
-        packs.map((tokens) => tokens + beside),
-        lanes,
-      ),
-    ),
-  );
-  const passes = ((2 + recomputed(block, choice, spec)) * time * lanes) / rows.tokens;
+  const waiting = (lanes > 1 ? LANE_CALLS : 0) + (spec.hidden > WIDEST_IN_LANES ? 0 : THREAD_CALLS * Math.log2(threads / lanes));
+  const products = 2 + recomputed(block, choice, spec);
+  // A forward pass that is repeated is called again; single products are taken again within the backward pass's own calls.
+  const calls = choice.retention === "inputs" ? 3 : 2;
+  const packTime = (tokens: number): number => products * (tokens + HALF_RATE) + calls * waiting;
+  const passes = (sum(waves.map((packs) => timeInLanes(packs.map(packTime), lanes))) * lanes) / rows.tokens;
   // Each layer is read forward and backward; a head that is streamed costs itself and the layer whose place it takes.
   const readings = weights === "streamed" ? 2 + (choice.streamHead ? 2 / spec.layers : 0) : 0;
   return (passes + (readings * READ_COST * waves.length) / rows.tokens) / 2;

@@ -84,9 +84,6 @@ describe("a run with little memory", () => {
     "--json",
     "--batch-tokens",
     "128",
-    // The plan depends on how many threads there are.
-    "--threads",
-    "1",
   ];
   const records = (out: string) =>
     readFileSync(join(folder, out, "records.jsonl"), "utf8")
