@@ -16,6 +16,8 @@ export interface Backend {
   readonly precision: "float32" | "float64";
   /** @param constants - Inputs that never change, by name; they may be packed once and are not fed again. */
   compile(graph: Graph, constants?: ReadonlyMap<string, FloatArray>): Promise<Program>;
+  /** Takes memory back of results and feeds that nobody will read again; where it can, at once rather than when the garbage collector comes. */
+  discard(tensors: Iterable<Tensor>): void;
 }
 
 /** The float64 interpreter as a backend: thousands of times slower, exact to double precision. */
@@ -26,6 +28,7 @@ export const interpreterBackend: Backend = {
     const shapes = constants.size > 0 ? constantShapes(graph, constants) : {};
     return { run: async (feeds) => interpret(graph, { ...shapes, ...feeds }), release: async () => {} };
   },
+  discard: () => {},
 };
 
 function constantShapes(graph: Graph, constants: ReadonlyMap<string, FloatArray>): Record<string, Tensor> {

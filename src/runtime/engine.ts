@@ -13,7 +13,7 @@ import { type PackLayout, PackLayouts, type SubsetRow, type TokenRow } from "./p
 import { Phases } from "./phases.ts";
 import { RowInProgress, type RowStatistics } from "./row-statistics.ts";
 import { Borrower, openDesk } from "./weight-desk.ts";
-import { type WeightMode, type Weights, type WeightSupply, weightGroups } from "./weight-supply.ts";
+import { type WeightMode, type WeightSupply, type Weights, weightGroups } from "./weight-supply.ts";
 
 export type { ModelSource } from "./model-source.ts";
 export type { SubsetRow, TokenRow } from "./pack-layout.ts";
@@ -204,7 +204,10 @@ export class Engine implements MeasuringEngine {
     await this.forwardThrough(wave, signal);
     const heads: RowHead[][] = [];
     const weights = await this.take(this.spec.layers, this.spec.layers - 1);
-    for (const pack of wave) heads.push(await this.phases.time("head", () => this.runHead(pack, weights)));
+    for (const pack of wave) {
+      heads.push(await this.phases.time("head", () => this.runHead(pack, weights)));
+      this.discard({ x: pack.x });
+    }
 
     const results: RowStatistics[][][] = packs.map((rows) => rows.map(() => []));
     const passes = Math.max(...packs.flatMap((rows) => rows.map((row) => row.subsets.length)));
@@ -250,6 +253,9 @@ export class Engine implements MeasuringEngine {
               ? { kept: Object.fromEntries(Object.entries(kept).map(([key, value]) => [key, this.kept.keep(value!)])) }
               : {}),
           });
+          this.discard(kept);
+          // The embeddings may be the source's own.
+          if (layer > 0) this.discard({ x });
           pack.x = output!;
         });
       }
@@ -281,12 +287,15 @@ export class Engine implements MeasuringEngine {
         const kept = known ?? (await this.phases.time("forward", () => this.forward(layer, weights, x, layout)));
         for (const pass of passes[p]!) {
           signal?.throwIfAborted();
-          const { ctInput, factors } = await this.phases.time("backward", () =>
+          const { ctInput, factors, passing } = await this.phases.time("backward", () =>
             this.backward(layer, weights, { x, kept }, pass.ct, layout),
           );
+          this.discard({ ct: pass.ct });
           pass.ct = ctInput;
           await this.addStatistics(layer, pass, factors, layout);
+          for (const tensors of passing) this.discard(tensors);
         }
+        if (!known) this.discard(kept);
       }
     }
   }
@@ -325,10 +334,12 @@ export class Engine implements MeasuringEngine {
       const inputs = sliceAll({ q: projected.q!, k: projected.k!, v: projected.v! }, pack, r);
       const result = await forward.run({ ...inputs, ...pack.masks[layer]![r] });
       place(context, result.context!, pack.starts[r]!);
+      this.discard(result);
     }
     return { ...projected, ...rename(await programs.mix.run({ ...feeds, context }), "mix"), context };
   }
 
+  /** A layer's cotangents: of its input, and of what is measured. `passing` holds those and all else that is done with once they are measured. */
   private async backward(layer: number, weights: Weights, { x, kept }: Required<LayerState>, ctOutput: FloatTensor, pack: PackLayout) {
     const programs = this.programs(layer);
     const feeds: Feeds = { ...weights, ...pack.tables[layer], x };
@@ -350,8 +361,14 @@ export class Engine implements MeasuringEngine {
       );
       const result = await backward.run({ ...inputs, ...pack.masks[layer]![r] });
       for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
+      this.discard(result);
     }
-    const projected = await programs.projectVjp.run({ ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! });
+    const { "ct.x": ctInput, ...projected } = await programs.projectVjp.run({
+      ...feeds,
+      ...saved("project"),
+      ...ct,
+      "ct.residual": mixed["ct.x"]!,
+    });
     const pick = ({ taps }: Stage, outputs: Feeds): Factor[] =>
       taps.map((tap) => ({
         tap,
@@ -359,8 +376,9 @@ export class Engine implements MeasuringEngine {
         x: (outputs[tap.x] ?? { x, context: kept.context! }[tap.x]) as FloatTensor,
       }));
     return {
-      ctInput: projected["ct.x"] as FloatTensor,
+      ctInput: ctInput as FloatTensor,
       factors: [...pick(this.stages.project, projected), ...pick(this.stages.mix, mixed)],
+      passing: [mixed, ct, projected],
     };
   }
 
@@ -391,6 +409,7 @@ export class Engine implements MeasuringEngine {
         heads[r]!.losses[i] = losses[c]!;
         place(heads[r]!.ct, rowsOf(ct, c, c + 1), i);
       }
+      this.discard({ ...result, states });
     }
     return heads;
   }
@@ -406,6 +425,10 @@ export class Engine implements MeasuringEngine {
       for (let j = 0; j < hidden; j++) ct.data[to + j] = head.ct.data[label * hidden + j]! / subset.length;
     }
     return total / subset.length;
+  }
+
+  private discard(tensors: Feeds): void {
+    this.options.backend.discard(Object.values(tensors));
   }
 
   private programs(layer: number): LayerPrograms {

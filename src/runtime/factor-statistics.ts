@@ -14,7 +14,7 @@ const FACTORS_PAY = 0.8;
 /** Whether a gradient's `[out, in]` singular values come from the Gram matrices of its factors, rather than from its own. */
 export const fromFactors = (tokens: number, shape: readonly [number, number]): boolean => tokens < FACTORS_PAY * Math.min(...shape);
 
-/** Solves for singular values, wherever it may run: in this thread or in worker threads. */
+/** Solves for singular values, wherever it may run: in this thread or in worker threads. What it is given may be gone once the call has returned its promise. */
 export interface SpectrumSolver {
   /** σ of G from GGᵀ or GᵀG, `[r, r]`: r values, descending. */
   fromGram(gram: Float64Array, r: number): Promise<Float64Array>;
@@ -73,7 +73,7 @@ export class FactorStatistics {
       byFactors ? this.solved(() => this.solver.fromGrams(real(grams[`gram.${x}`]), real(grams[`gram.${delta}`]), tokens)) : undefined,
     );
     const products = await this.run("products", `products ${signature}`, () => productsGraph(layout, this.wantGradients), feeds);
-    return layout.members.map(({ name, x, delta, shape }, i) => {
+    const measures = layout.members.map(({ name, x, delta, shape }, i) => {
       const [outFeatures, inFeatures] = shape;
       const total = dot(real(grams[`sum.${x}`]), real(grams[`sum.${delta}`]));
       const max = extreme(products[`max.${delta}`]!, Math.max);
@@ -90,6 +90,9 @@ export class FactorStatistics {
         ...(this.wantGradients ? { gradient: products[`gradient.${delta}`]!.data as FloatArray } : {}),
       };
     });
+    this.backend.discard(Object.values(grams));
+    if (!this.wantGradients) this.backend.discard(Object.values(products));
+    return measures;
   }
 
   async release(): Promise<void> {

@@ -43,7 +43,19 @@ export function onnxRuntime({ threads, device = "cpu" }: OnnxRuntimeOptions = {}
       });
       return new OrtProgram(session, graph.name);
     },
+    discard,
   };
+}
+
+/**
+ * Frees the memory of arrays that have their buffers to themselves, from Node 22 on; before, the garbage collector does, later. ONNX Runtime's
+ * results are such arrays, hundreds of megabytes a layer: those that come next then find memory that is still in the processor's cache.
+ */
+function discard(tensors: Iterable<Tensor>): void {
+  for (const { data } of tensors) {
+    const buffer = data.buffer as ArrayBuffer & { transfer?(length: number): ArrayBuffer };
+    if (buffer.byteLength === data.byteLength) buffer.transfer?.(0);
+  }
 }
 
 const holdsFloat64 = ({ outputs }: Graph): boolean => topological(Object.values(outputs)).some(({ dtype }) => dtype === "float64");

@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { readRows } from "../../src/io/rows.ts";
 import { type Model, openModel, rowEncoder } from "../../src/run/open-model.ts";
-import { interpreterBackend } from "../../src/runtime/backend.ts";
-import type { EngineOptions, TokenRow } from "../../src/runtime/engine.ts";
+import { type Backend, interpreterBackend } from "../../src/runtime/backend.ts";
+import { Engine, type EngineOptions, type TokenRow } from "../../src/runtime/engine.ts";
 import { onnxRuntime } from "../../src/runtime/onnx-runtime.ts";
 import { packRows } from "../../src/runtime/packing.ts";
 import type { RowStatistics } from "../../src/runtime/row-statistics.ts";
 import { SpectrumPool } from "../../src/runtime/spectrum-pool.ts";
 import { beyond, compare, declareSizes, noErrors, ours, type Tolerances, tinyTolerances } from "../agreement.ts";
 import { expectedPath, fixtureModel, readExpected } from "../fixtures.ts";
-import { demoData, demoModel, deviations, measure, sizesOf } from "../measure.ts";
+import { allStatistics, demoData, demoModel, deviations, measure, sizesOf } from "../measure.ts";
 import { storedOnly } from "../stored-only.ts";
 
 /**
@@ -110,6 +110,49 @@ for (const [title, open, tolerances] of [
     });
   });
 }
+
+describe("what an engine gives up", () => {
+  const ort = onnxRuntime();
+  let discarded = 0;
+  const poisoning: Backend = {
+    ...ort,
+    discard: (tensors) => {
+      for (const { data } of tensors) {
+        discarded += data.length;
+        (data as Float32Array).fill(Number.NaN);
+      }
+    },
+  };
+
+  it.each([
+    ["every product kept", {}],
+    ["only inputs kept", { retention: "inputs" }],
+    ["no products saved", { saved: "nothing" }],
+    ["gradients kept for cosines", { cosines: true }],
+    ["all matrices measured", { matrices: "all" }],
+  ] as const)("is never read again: %s", async (_, changes) => {
+    const { model, rows } = await fixture("llama");
+    const measured = async (backend: Backend) => {
+      const engine = await Engine.open(model.checkpoint, { ...allStatistics, cosines: false, ...changes, backend });
+      const packs = packRows(rows, 100).map((pack) =>
+        pack.map(({ row, inputIds, labelStart }) => {
+          const labels = Array.from({ length: inputIds.length - Math.max(1, labelStart) }, (_, i) => i);
+          return { row, inputIds, labelStart, subsets: [labels, labels.slice(0, 1)] };
+        }),
+      );
+      try {
+        return [await engine.measureWave(packs), await engine.measureWave(packs.slice(0, 1))];
+      } finally {
+        await engine.close();
+      }
+    };
+    discarded = 0;
+    expect(await measured(poisoning)).toEqual(await measured({ ...ort, discard: () => {} }));
+    expect(discarded).toBeGreaterThan(
+      rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0) * model.spec.layers * model.spec.hidden * 10,
+    );
+  });
+});
 
 describe("the same call twice", () => {
   it("gives identical digits, which a resumed run builds on", async () => {
