@@ -49,6 +49,7 @@ async function inLanes(waves: readonly (readonly (readonly SubsetRow[])[])[], ch
 describe("lanes", () => {
   it.each([
     ["held, a wave in each lane", { lanes: 2, threads: 2 }, all.map((pack) => [pack])],
+    ["held, each lane with weights of its own", { lanes: 3, threads: 3, ownWeights: true }, all.map((pack) => [pack])],
     ["held, more lanes than waves, two threads each", { lanes: 3, threads: 6 }, [[all[0]!], [all[1]!]]],
     ["held, with cosines", { lanes: 2, threads: 2, cosines: true }, all.map((pack) => [pack])],
     [

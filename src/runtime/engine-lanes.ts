@@ -9,7 +9,7 @@ import { checkTensors, type ModelSource } from "./model-source.ts";
 import { Phases } from "./phases.ts";
 import type { RowStatistics } from "./row-statistics.ts";
 import { openDesk, type WeightDesk } from "./weight-desk.ts";
-import { weightGroups } from "./weight-supply.ts";
+import { groupLength, readGroup, type WeightGroup, weightGroups } from "./weight-supply.ts";
 import { WorkerThread } from "./worker-thread.ts";
 
 export interface LanesOptions extends LaneOptions {
@@ -20,6 +20,8 @@ export interface LanesOptions extends LaneOptions {
   readonly weights: "fed" | "streamed";
   /** Of streamed weights: whether the output head is read in its turn like a layer, rather than held. */
   readonly streamHead?: boolean;
+  /** Of weights that are held: whether each lane has a copy, rather than all one that goes from hand to hand. */
+  readonly ownWeights?: boolean;
 }
 
 type Packs = readonly (readonly SubsetRow[])[];
@@ -33,7 +35,7 @@ interface LaneThread {
 
 /**
  * Engines side by side, each in a thread of its own with its share of the cores. Small operators gain nothing from several threads and wait
- * for one another; packs do not. All lanes share one copy of the weights, which goes from hand to hand (see {@link WeightDesk}).
+ * for one another; packs do not. Each lane has a copy of the weights, or all share one, which goes from hand to hand (see {@link WeightDesk}).
  *
  * With weights that are held each lane takes waves of its own; streamed, the packs of a wave are dealt out, and the lanes go through the layers
  * together. Which lane a pack goes through changes no digit.
@@ -49,7 +51,8 @@ export class EngineLanes implements MeasuringEngine {
 
   private constructor(
     private readonly threads: readonly LaneThread[],
-    private readonly desk: WeightDesk,
+    /** Absent where the lanes have weights of their own. */
+    private readonly desk: WeightDesk | undefined,
     private readonly options: LanesOptions,
   ) {
     this.idle = [...threads];
@@ -67,14 +70,14 @@ export class EngineLanes implements MeasuringEngine {
     const { family, spec } = readModel(source.config);
     checkTensors(source, family, spec);
     const groups = weightGroups(buildBlock(family, spec), spec);
-    const desk = await openDesk(source, groups, { ...options, borrowers: options.lanes }, async (layer) =>
-      onLayer?.(layer + 1, spec.layers),
-    );
-    const { lanes, threads, weights: _, streamHead: __, ...ofEngine } = options;
+    const { lanes, threads, weights, streamHead = false, ownWeights = false, ...ofEngine } = options;
+    const told = async (layer: number): Promise<void> => onLayer?.(layer + 1, spec.layers);
+    const desk = ownWeights ? undefined : await openDesk(source, groups, { weights, streamHead, borrowers: lanes }, told);
     const each = Math.max(1, Math.floor(threads / lanes));
     const started = Array.from({ length: lanes }, (_, number) => startLane(number, source, desk, ofEngine, each));
     const engine = new EngineLanes(started, desk, options);
     try {
+      if (ownWeights) await giveOut(source, groups, started, told);
       await Promise.all(started.map(({ thread }) => thread.call("open", [])));
       return engine;
     } catch (error) {
@@ -97,7 +100,7 @@ export class EngineLanes implements MeasuringEngine {
 
   /** Frees every program and ends the threads. The lanes cannot be used afterwards. */
   async close(): Promise<void> {
-    await this.desk.close();
+    await this.desk?.close();
     await Promise.allSettled(this.threads.map(({ thread }) => thread.call("close", [])));
     await Promise.all(this.threads.map(({ thread }) => thread.join()));
     process.off("exit", this.onExit);
@@ -120,12 +123,12 @@ export class EngineLanes implements MeasuringEngine {
   private async inAllLanes(packs: Packs, signal?: AbortSignal): Promise<RowStatistics[][][]> {
     const hands = dealOut(packs.map(tokensOf), this.threads.length);
     const dealt = this.threads.flatMap((lane, i) => (hands[i]!.length > 0 ? [{ lane, hand: hands[i]! }] : []));
-    this.desk.begin(dealt.map(({ lane }) => lane.number));
+    this.desk?.begin(dealt.map(({ lane }) => lane.number));
     const results: RowStatistics[][][] = packs.map(() => []);
     const measuring = dealt.map(async ({ lane, hand }) => {
       const own = hand.map((p) => packs[p]!);
       // One that fails must not hold the others up.
-      const measured = await this.measureIn(lane, own, signal).finally(() => this.desk.leave(lane.number));
+      const measured = await this.measureIn(lane, own, signal).finally(() => this.desk?.leave(lane.number));
       for (const [i, p] of hand.entries()) results[p] = measured[i]!;
     });
     // All weights are back before a failure is told, and another round may begin.
@@ -151,15 +154,31 @@ export class EngineLanes implements MeasuringEngine {
   }
 }
 
-function startLane(number: number, source: ModelSource, desk: WeightDesk, options: LaneOptions, threads: number): LaneThread {
+/** Reads all weights, a group at a time, and gives each lane a copy. */
+async function giveOut(
+  source: ModelSource,
+  groups: readonly WeightGroup[],
+  lanes: readonly LaneThread[],
+  onGroup: (group: number) => Promise<void>,
+): Promise<void> {
+  for (const [group, tensors] of groups.entries()) {
+    const read = await readGroup(source, tensors, new Float32Array(groupLength(tensors)));
+    const copies = lanes.map((_, i) => (i === 0 ? read : structuredClone(read)));
+    await Promise.all(lanes.map(({ thread }, i) => thread.call("own", [group, copies[i]!], buffersOf(copies[i]!))));
+    if (group < groups.length - 1) await onGroup(group);
+  }
+}
+
+/** @param desk - Where the lane's weights are borrowed; without one it will be given its own. */
+function startLane(number: number, source: ModelSource, desk: WeightDesk | undefined, options: LaneOptions, threads: number): LaneThread {
   const gate = exitGate();
-  const data: LaneData = { config: source.config, options, threads, gate };
+  const data: LaneData = { config: source.config, options, threads, ownWeights: desk === undefined, gate };
   const host: LaneHost = {
     borrow: async (group, next) => {
-      const weights = await desk.borrow(number, group, next);
+      const weights = await desk!.borrow(number, group, next);
       return new HandedOver(weights, buffersOf(weights));
     },
-    giveBack: (group, weights) => desk.giveBack(number, group, weights),
+    giveBack: (group, weights) => desk!.giveBack(number, group, weights),
     readRows: (name, rows) => source.readRows(name, rows),
   };
   const deathOf = (why: string, cause?: unknown): LayergradError =>

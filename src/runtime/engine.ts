@@ -13,7 +13,7 @@ import { type PackLayout, PackLayouts, type SubsetRow, type TokenRow } from "./p
 import { Phases } from "./phases.ts";
 import { RowInProgress, type RowStatistics } from "./row-statistics.ts";
 import { Borrower, openDesk } from "./weight-desk.ts";
-import { type WeightMode, type WeightSupply, type Weights, weightGroups } from "./weight-supply.ts";
+import { type WeightMode, type Weights, type WeightSupply, weightGroups } from "./weight-supply.ts";
 
 export type { ModelSource } from "./model-source.ts";
 export type { SubsetRow, TokenRow } from "./pack-layout.ts";

@@ -7,6 +7,23 @@ import { onnxRuntime } from "./onnx-runtime.ts";
 import { SpectrumPool } from "./spectrum-pool.ts";
 import type { Weights, WeightSupply } from "./weight-supply.ts";
 
+/** Weights of a lane's own. */
+class OwnWeights implements WeightSupply {
+  private readonly groups = new Map<number, Weights>();
+
+  give(group: number, weights: Weights): void {
+    this.groups.set(group, weights);
+  }
+
+  async take(group: number): Promise<Weights> {
+    return this.groups.get(group)!;
+  }
+
+  giveBack(): void {}
+
+  async close(): Promise<void> {}
+}
+
 /** Weights that the starting thread lends. */
 class LentWeights implements WeightSupply {
   private borrowed: { readonly group: number; readonly weights: Weights } | undefined;
@@ -32,17 +49,19 @@ class LentWeights implements WeightSupply {
 
 if (parentPort) serve(parentPort, workerData as LaneData);
 
-function serve(port: NonNullable<typeof parentPort>, { config, options, threads, gate }: LaneData): void {
+function serve(port: NonNullable<typeof parentPort>, { config, options, threads, ownWeights, gate }: LaneData): void {
   // Where each operator has a thread of its own, spectra are solved in between; else by as many threads.
   const solver = new SpectrumPool(threads === 1 ? 0 : threads);
+  const owned = new OwnWeights();
   let engine: Engine | undefined;
   let work = new AbortController();
   let inHand: Promise<unknown> = Promise.resolve();
   const ours: Lane = {
+    own: (group, weights) => owned.give(group, weights),
     open: async () => {
       const source = { config, readRows: (name: string, rows: ArrayLike<number>) => host.call("readRows", [name, Array.from(rows)]) };
       const backend = behindGate(onnxRuntime({ threads }), gate);
-      engine = await Engine.over(source, { ...options, backend, solver }, new LentWeights(host));
+      engine = await Engine.over(source, { ...options, backend, solver }, ownWeights ? owned : new LentWeights(host));
     },
     measure: async (packs) => {
       work = new AbortController();

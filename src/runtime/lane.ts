@@ -15,6 +15,8 @@ export interface LaneData {
   readonly options: LaneOptions;
   /** Threads of each operator. */
   readonly threads: number;
+  /** Whether it will be given all weights to keep, rather than borrow them. */
+  readonly ownWeights: boolean;
   readonly gate: ExitGate;
 }
 
@@ -27,6 +29,8 @@ export type LaneHost = {
 
 /** What a lane offers the thread that started it. */
 export type Lane = {
+  /** Gives the lane a group of weights to keep. */
+  own(group: number, weights: Weights): void;
   /** Prepares the programs. */
   open(): Promise<void>;
   /** As {@link Engine.measureWave}, with the milliseconds that each phase took. */

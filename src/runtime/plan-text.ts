@@ -34,7 +34,8 @@ const headOf = ({ weights, streamHead }: Plan): string =>
 
 const packsOf = ({ batchTokens }: Plan): string => (batchTokens === 1 ? "each row by itself" : `packs of ${batchTokens} tokens`);
 
-const lanesOf = ({ lanes }: Plan): string => (lanes === 1 ? "" : `; ${lanes} engines side by side`);
+const lanesOf = ({ lanes, ownWeights }: Plan): string =>
+  lanes === 1 ? "" : `; ${lanes} engines side by side${ownWeights ? ", each with its own weights" : ""}`;
 
 /** Plans that are named as too large: the least ways to be faster. */
 const MOST_ALTERNATIVES = 3;

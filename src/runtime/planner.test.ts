@@ -83,6 +83,19 @@ describe("a plan", () => {
     expect(plan.work).toBeLessThan(planRun(request(realConfigs.smollm2, { lengths, threads: 2, batchTokens: 1024 })).work);
   });
 
+  it("of a narrow model gives each engine weights of its own where the memory allows, and one copy to all or one engine all threads where not", () => {
+    const asked = { lengths: rowsOf(48, 139), threads: 2 };
+    const of = (memory: number) => planRun(request(realConfigs.smollm2, { ...asked, memory }));
+    const block = 2 * 576 * 64 * (9 + 3) + 3 * 576 * 1536;
+    const free = of(Number.POSITIVE_INFINITY);
+    expect(free).toMatchObject({ lanes: 2, ownWeights: true, weights: "fed" });
+    expect(free.parts.layers).toBe(2 * 30 * block * 4);
+    expect(free.parts.head).toBe(2 * 49_152 * 576 * 4);
+    const tight = of(1.5e9);
+    expect(tight).toMatchObject({ ownWeights: false });
+    expect(tight.work).toBeGreaterThan(free.work);
+  });
+
   it("of Llama-2-7B with 12 GB streams the weights for a thousand tokens and more at a time, and keeps every product", () => {
     const plan = planRun(request(realConfigs.llama2, { lengths: rowsOf(100, 140, 250), memory: 12e9 }));
     expect(plan).toMatchObject({ weights: "streamed", retention: "products", saved: "linears" });
@@ -198,7 +211,7 @@ describe("a plan in words", () => {
         memory: 1e12,
         storedBytes: 1e9,
       })[1];
-    expect(said(realConfigs.smollm2)).toMatch(/; 2 engines side by side$/);
+    expect(said(realConfigs.smollm2)).toMatch(/; 2 engines side by side, each with its own weights$/);
     expect(said(realConfigs.llama2)).not.toContain("side by side");
   });
 

@@ -23,6 +23,8 @@ export interface Plan {
   readonly labelsPerChunk: number;
   /** Engines side by side, which share the threads. */
   readonly lanes: number;
+  /** Of several lanes whose weights are held: whether each has a copy, rather than all one that goes from hand to hand. */
+  readonly ownWeights: boolean;
   /** Estimated peak resident memory, bytes. */
   readonly memory: number;
   /** What that is made of, bytes. */
@@ -35,7 +37,7 @@ export interface Plan {
 export interface MemoryParts {
   /** Node, ONNX Runtime and the worker threads. */
   readonly runtime: number;
-  /** The layers' weights: all of them, or where they are streamed those of two layers, and one for each further lane. */
+  /** The layers' weights: all of them, once or once for each lane; or where they are streamed those of two layers, and one for each further lane. */
   readonly layers: number;
   /** The output head, unless it is read into a layer's place. */
   readonly head: number;
@@ -112,11 +114,11 @@ const MOST_LANES = 4;
 /** Work below which the start of more threads is not worth it, floating-point operations. */
 const WORTH_LANES = 2e11;
 
-/** Tokens of a pack as which its calls and its waiting for weights count, where it goes through a lane. */
-const LANE_CALLS = 50;
+/** Tokens of a pack as which its waiting for weights counts, where it goes through a lane that borrows them: from packs of 370 to 980 tokens, 576 wide, two lanes. */
+const BORROWING = 120;
 
-/** The same for threads of one engine that wait for one another at each operator of a narrow model, for each doubling of their number: from packs of 290 to 950 tokens, 576 wide, two threads. */
-const THREAD_CALLS = 140;
+/** The same for threads of one engine that wait for one another at each operator of a narrow model, for each doubling of their number: from the same packs, two threads. */
+const THREAD_CALLS = 165;
 
 /** What the forward keeps, and how many logits exist at one time: from the fastest way to the most frugal. */
 const TIERS = [
@@ -246,16 +248,19 @@ function choices(job: Job): Choice[] {
     (weights === "streamed" && headFits ? [false, true] : [false]).flatMap((streamHead) =>
       TIERS.flatMap(({ logits, ...tier }) =>
         sizes.flatMap((batchTokens) =>
-          (weights === "packed" ? [1] : laneChoices(job)).map((lanes) => ({
-            ...tier,
-            weights,
-            streamHead,
-            batchTokens,
-            // A streamed wave goes through all lanes.
-            waveTokens: weights === "streamed" ? lanes * batchTokens : batchTokens,
-            lanes,
-            labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
-          })),
+          (weights === "packed" ? [1] : laneChoices(job)).flatMap((lanes) =>
+            (weights === "fed" && lanes > 1 ? [true, false] : [false]).map((ownWeights) => ({
+              ...tier,
+              weights,
+              streamHead,
+              batchTokens,
+              // A streamed wave goes through all lanes.
+              waveTokens: weights === "streamed" ? lanes * batchTokens : batchTokens,
+              lanes,
+              ownWeights,
+              labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
+            })),
+          ),
         ),
       ),
     ),
@@ -287,9 +292,10 @@ function recomputed(block: Block, { retention, saved }: Pick<Choice, "retention"
 }
 
 function workOf({ spec, block, rows, threads = 1 }: Job, choice: Choice): number {
-  const { batchTokens, waveTokens, weights, lanes } = choice;
+  const { batchTokens, waveTokens, weights, lanes, ownWeights } = choice;
   const waves = weights === "streamed" ? rows.waves(batchTokens, waveTokens) : [rows.packed(batchTokens)];
-  const waiting = (lanes > 1 ? LANE_CALLS : 0) + (spec.hidden > WIDEST_IN_LANES ? 0 : THREAD_CALLS * Math.log2(threads / lanes));
+  const borrowing = lanes > 1 && !ownWeights ? BORROWING : 0;
+  const waiting = borrowing + (spec.hidden > WIDEST_IN_LANES ? 0 : THREAD_CALLS * Math.log2(threads / lanes));
   const products = 2 + recomputed(block, choice, spec);
   // A forward pass that is repeated is called again; single products are taken again within the backward pass's own calls.
   const calls = choice.retention === "inputs" ? 3 : 2;
@@ -313,15 +319,16 @@ const total = (parts: MemoryParts): number => Object.values(parts).reduce((a: nu
 function memoryParts(job: Job, choice: Choice): MemoryParts {
   const { spec, block, passes = 1 } = job;
   const { longest: longestRow, tokens, lengths } = job.rows;
-  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk, lanes } = choice;
+  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk, lanes, ownWeights } = choice;
   const packTokens = Math.max(Math.min(batchTokens, tokens), longestRow);
   // Of held weights each lane has a wave of its own; of streamed ones a row may still be longer than a lane's part.
   const inWave = Math.max(Math.min(weights === "streamed" ? waveTokens : lanes * waveTokens, tokens), lanes * longestRow);
   const layer = blockElements(spec) * FLOAT;
-  const head = spec.vocabulary * spec.hidden * FLOAT;
+  const copies = ownWeights ? lanes : 1;
+  const head = copies * spec.vocabulary * spec.hidden * FLOAT;
   // A packed session holds its weights in its own layout, once for the forward and once for the backward graph; making one takes
   // the model's bytes beside them.
-  const layers = { fed: spec.layers * layer, streamed: (lanes + 1) * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
+  const layers = { fed: copies * spec.layers * layer, streamed: (lanes + 1) * layer, packed: 2 * spec.layers * layer + 3 * layer }[weights];
 
   const tapped = chooseLinears(block, job.matrices);
   const savedWidths = [projectStage, mixStage].flatMap((build) => {
