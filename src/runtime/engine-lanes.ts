@@ -9,7 +9,7 @@ import { checkTensors, type ModelSource } from "./model-source.ts";
 import { Phases } from "./phases.ts";
 import type { RowStatistics } from "./row-statistics.ts";
 import { openDesk, type WeightDesk } from "./weight-desk.ts";
-import { groupLength, readGroup, type WeightGroup, weightGroups } from "./weight-supply.ts";
+import { readGroup, type WeightGroup, weightGroups } from "./weight-supply.ts";
 import { WorkerThread } from "./worker-thread.ts";
 
 export interface LanesOptions extends LaneOptions {
@@ -162,7 +162,7 @@ async function giveOut(
   onGroup: (group: number) => Promise<void>,
 ): Promise<void> {
   for (const [group, tensors] of groups.entries()) {
-    const read = await readGroup(source, tensors, new Float32Array(groupLength(tensors)));
+    const read = await readGroup(source, tensors);
     const copies = lanes.map((_, i) => (i === 0 ? read : structuredClone(read)));
     await Promise.all(lanes.map(({ thread }, i) => thread.call("own", [group, copies[i]!], buffersOf(copies[i]!))));
     if (group < groups.length - 1) await onGroup(group);

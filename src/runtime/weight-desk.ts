@@ -209,7 +209,7 @@ export async function openDesk(
   }: { readonly weights: WeightMode; readonly streamHead?: boolean; readonly borrowers?: number },
   onLayer: (layer: number, weights: Weights) => Promise<void>,
 ): Promise<WeightDesk> {
-  const read = (group: number): Promise<Weights> => readGroup(source, groups[group]!, new Float32Array(groupLength(groups[group]!)));
+  const read = (group: number): Promise<Weights> => readGroup(source, groups[group]!);
   const head = groups.length - 1;
   const held = new Map<number, Weights>();
   if (weights !== "streamed") {

@@ -57,11 +57,11 @@ export function weightGroups(block: Block, spec: ModelSpec): WeightGroup[] {
   return [...layers, head];
 }
 
-/** Reads a group into memory of {@link groupLength} values, or other memory in its place. All of it is there afterwards, so that it can be handed on whole. */
+/** Reads a group into memory of {@link groupLength} values, new unless given, or other memory in its place. All of it is there afterwards, so that it can be handed on whole. */
 export async function readGroup(
   source: Pick<ModelSource, "read" | "readPlaces">,
   group: WeightGroup,
-  memory: Float32Array,
+  memory: Float32Array = new Float32Array(groupLength(group)),
 ): Promise<Weights> {
   let end = 0;
   const places = group.map(({ name, shape }) => {
