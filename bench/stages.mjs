@@ -80,7 +80,6 @@ const engine = await Engine.open(randomModel(config, weightShapes(spec, buildBlo
   weights: "fed",
   retention: "products",
   saved: "linears",
-  labelsPerChunk: 256,
 });
 const [tokens, labels] = [Number(flags.tokens), Number(flags.labels)];
 const rows = packRows(randomRows(Math.ceil(Number(flags.pack) / tokens) + 1, tokens, labels, spec.vocabulary), Number(flags.pack))[0];

@@ -315,7 +315,6 @@ describe("examples", () => {
       maxLength: inputIds.length,
       weights: "fed",
       retention: "products",
-      labelsPerChunk: 8,
       saved: "nothing",
     });
     const [truth] = await engine.measure([{ row: 0, inputIds, labelStart }]);

@@ -184,6 +184,8 @@ export const graph = {
   tanh: t.tanh,
   /** x·Φ(x) by its tanh approximation */
   geluTanh: t.geluTanh,
+  /** eˣ */
+  exp: t.exp,
   /** 1 / (1 + e⁻ˣ) */
   sigmoid: t.sigmoid,
   /** x·sigmoid(x) */
@@ -198,10 +200,10 @@ export const graph = {
   softmax: t.softmax,
   /** softmax(scores)·v: scores `[…, m, k]`, v `[…, k, n]` → `[…, m, n]`. Its derivative needs the output, not a second product. */
   attendTo: t.attendTo,
-  /** −ln softmax(logits)[label] a row, nats, no reduction: logits `[n, V]`, labels int64 `[n]` → `[n]`. */
-  crossEntropy: t.crossEntropy,
-  /** x − onehot(labels): x `[n, V]`, labels int64 `[n]` → `[n, V]`. */
-  subtractOneHot: t.subtractOneHot,
+  /** One entry of each row: x `[n, V]`, at int64 `[n]` → `[n, 1]`. */
+  pick: t.pick,
+  /** x with something added to one entry of each row: x `[n, V]`, at int64 `[n]`, more `[n, 1]` → `[n, V]`. */
+  addAt: t.addAt,
   /** Axes in another order: axis i of the result is axis perm[i] of x. */
   transpose: t.transpose,
   /** The same elements, row by row, in another shape; at most one symbolic dimension, which stays. */

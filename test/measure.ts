@@ -23,7 +23,6 @@ export const allStatistics: EngineOptions = {
   maxLength: 1024,
   weights: "fed",
   retention: "products",
-  labelsPerChunk: 100,
   saved: "linears",
 };
 

@@ -43,6 +43,7 @@ export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
       return t.mul(ct, t.add(s, t.sub(y, t.mul(y, s))));
     },
   ],
+  exp: (y, ct) => [() => t.mul(ct, y)],
   // tanh' = 1 − tanh²
   tanh: (y, ct) => [() => t.sub(ct, t.mul(ct, t.mul(y, y)))],
   // With y = x·s, s = σ(2u) and 2u = x·(a + b·x²): y' = s + (y − y·s)·(a + 3b·x²)
@@ -94,11 +95,8 @@ export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
     };
     return [() => unbroadcast(dScores(), scores.shape), () => unbroadcast(t.matmul(p, ct, { transA: true }), v.shape)];
   },
-  crossEntropy: ({ args }, ct) => {
-    const [logits, labels] = args as [Expr, Expr];
-    return [() => t.mul(t.subtractOneHot(t.softmax(logits), labels), t.reshape(ct, [...ct.shape, 1])), null];
-  },
-  subtractOneHot: (_, ct) => [() => ct, null],
+  pick: ({ args: [x, at] }, ct) => [() => t.addAt(zerosLike(x!), at!, ct), null],
+  addAt: ({ args: [, at] }, ct) => [() => ct, null, () => t.pick(ct, at!)],
   transpose: ({ attrs: { perm } }, ct) => {
     const inverse = perm.map((_, axis) => perm.indexOf(axis));
     return [() => t.transpose(ct, inverse)];
@@ -121,11 +119,13 @@ export const vjpRules: { readonly [P in Primitive]: VjpRule<P> } = {
     });
   },
   // Adding the cotangent to zeros of x's shape stretches it along the summed axis.
-  sum: ({ args: [x] }, ct) => [() => t.add(ct, t.mul(x!, t.constant(0, x!.dtype)))],
+  sum: ({ args: [x] }, ct) => [() => t.add(ct, zerosLike(x!))],
   max: notDifferentiable("it serves statistics of finished gradients only"),
   min: notDifferentiable("it serves statistics of finished gradients only"),
   cast: ({ args: [x] }, ct) => [x!.dtype === "int64" ? null : () => t.cast(ct, x!.dtype)],
 };
+
+const zerosLike = (x: Expr): Expr => t.mul(x, t.constant(0, x.dtype));
 
 const width = (shape: Shape): number => {
   const size = shape[shape.length - 1];

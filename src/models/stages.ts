@@ -1,9 +1,6 @@
 import { differentiate, withSaved } from "../autodiff/differentiate.ts";
-import * as t from "../tensor/expr.ts";
 import { type Expr, type Graph, input, topological } from "../tensor/expr.ts";
-import { dim } from "../tensor/shape.ts";
-import { type Block, type LinearLayer, normScale } from "./block.ts";
-import type { ModelSpec } from "./family.ts";
+import type { Block, LinearLayer } from "./block.ts";
 
 /**
  * What a stage's forward keeps for its backward. `linears`: the outputs of matrix products, so that only
@@ -15,7 +12,7 @@ export type SavedSet = "linears" | "narrow" | "nothing";
 /** Where the two factors of a tapped layer's weight gradient G = ΔᵀX are found. */
 export interface Tap {
   readonly linear: LinearLayer;
-  /** Backward output that holds Δ, `[T, out]`. */
+  /** Backward output or input that holds Δ, `[T, out]`. */
   readonly delta: string;
   /** Backward output or stage input that holds X, `[T, in]`. Layers that share an X name the same. */
   readonly x: string;
@@ -56,24 +53,27 @@ function buildStage(
   const seeds = Object.entries({ ...outputs, ...passedBy }).map(([key, x]) => [x, input(`ct.${key}`, x.shape)] as const);
   const cotangents = differentiate(seeds, [...Object.values(inputs), ...taps.map((l) => l.node)]);
 
-  const factors = [...new Set(taps.map((l) => l.x).filter((x) => x.op !== "input"))];
-  const keys = [
-    ...Object.keys(inputs).map((key) => `ct.${key}`),
-    ...taps.map((l) => `delta.${l.name}`),
-    ...factors.map((_, i) => `factor.${i}`),
-  ];
+  // A factor that the backward is given, or gives already, goes by that name.
+  const given = new Map<string, Expr>(Object.keys(inputs).map((key, i) => [`ct.${key}`, cotangents[i]!]));
+  const named = (x: Expr, name: string): string => {
+    if (x.op === "input") return x.attrs.name;
+    const known = [...given].find(([, other]) => other === x)?.[0] ?? name;
+    given.set(known, x);
+    return known;
+  };
+  const found = taps.map((linear, i) => ({
+    linear,
+    delta: named(cotangents[Object.keys(inputs).length + i]!, `delta.${linear.name}`),
+    x: named(linear.x, `x.${linear.name}`),
+  }));
   const widest = { linears: Number.POSITIVE_INFINITY, narrow: inputs.x!.shape[1] as number, nothing: 0 }[save];
-  const saved = productsReached([...cotangents, ...factors], inside, widest);
-  const replaced = withSaved([...cotangents, ...factors], new Map(saved.map((x, i) => [x, input(`saved.${i}`, x.shape)])));
+  const saved = productsReached([...given.values()], inside, widest);
+  const replaced = withSaved([...given.values()], new Map(saved.map((x, i) => [x, input(`saved.${i}`, x.shape)])));
   return {
     forward: { name, outputs: { ...outputs, ...Object.fromEntries(saved.map((x, i) => [`saved.${i}`, x])) } },
-    backward: { name: `${name}.vjp`, outputs: Object.fromEntries(keys.map((key, i) => [key, replaced[i]!])) },
+    backward: { name: `${name}.vjp`, outputs: Object.fromEntries([...given.keys()].map((key, i) => [key, replaced[i]!])) },
     saved: saved.map((_, i) => `saved.${i}`),
-    taps: taps.map((linear) => ({
-      linear,
-      delta: `delta.${linear.name}`,
-      x: linear.x.op === "input" ? linear.x.attrs.name : `factor.${factors.indexOf(linear.x)}`,
-    })),
+    taps: found,
   };
 }
 
@@ -90,24 +90,4 @@ function productsReached(backward: readonly Expr[], inside: ReadonlySet<Expr>, w
   };
   backward.forEach(visit);
   return [...found];
-}
-
-/** Names of the weights outside the blocks. */
-export const headWeights = { norm: "model.norm.weight", head: "lm_head.weight", embedding: "model.embed_tokens.weight" } as const;
-
-/**
- * The output head over label positions, forward and backward in one graph: hidden states `x` `[N, hidden]`, `labels` `[N]` and
- * `ct.loss` `[N]` to each label's own `loss` `[N]` in nats, and `ct.x` `[N, hidden]`.
- */
-export function headGraph(spec: ModelSpec): Graph {
-  const n = dim("N");
-  const x = input("x", [n, spec.hidden]);
-  const normalised = t.rmsNorm(x, normScale(spec, input(headWeights.norm, [spec.hidden])), spec.normEps);
-  // A soft cap wants the logits over it: dividing what goes into the product saves a pass over the vocabulary each way.
-  const { logitCap } = spec;
-  const divided = logitCap === Number.POSITIVE_INFINITY ? normalised : t.mul(normalised, t.constant(1 / logitCap));
-  const logits = t.linear("lm_head", divided, input(headWeights.head, [spec.vocabulary, spec.hidden]));
-  const loss = t.crossEntropy(t.softcap(logits, logitCap), input("labels", [n], "int64"));
-  const [dx] = differentiate([[loss, input("ct.loss", [n])]], [x]) as [Expr];
-  return { name: "head", outputs: { loss, "ct.x": dx } };
 }

@@ -253,6 +253,7 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   sigmoid: unary("Sigmoid"),
   silu: (x, e) => e.node("QuickGelu", [e.value(x.args[0]!)], { alpha: 1 }, MICROSOFT),
   tanh: unary("Tanh"),
+  exp: unary("Exp"),
   geluTanh: (x, e) => e.node("Gelu", [e.value(x.args[0]!)], { approximate: "tanh" }),
   rmsNorm: ({ args: [x, weight], attrs }, e) => e.norm(x!, e.value(weight!), attrs.eps)[0]!,
   inverseRms: ({ args: [x], attrs }, e) => e.inverseRms(x!, attrs.eps),
@@ -263,18 +264,9 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   },
   softmax: (x, e) => softmax(x.args[0]!, e),
   attendTo: ({ args: [scores, v] }, e) => e.node("MatMul", [softmax(scores!, e), e.value(v!)]),
-  crossEntropy: ({ args: [logits, labels], shape }, e) => {
-    const { top, total } = exponentials(logits!, e);
-    const picked = e.node("GatherElements", [e.value(logits!), column(labels!, e)], { axis: -1n });
-    const loss = e.node("Add", [e.node("Log", [total]), e.node("Sub", [top, picked])]);
-    return e.node("Reshape", [loss, e.integers(target(shape))]);
-  },
-  subtractOneHot: ({ args: [x, labels], dtype }, e) => {
-    const at = column(labels!, e);
-    const minusOne = rawTensor("", dtype, [1], dtype === "float64" ? Float64Array.of(-1) : Float32Array.of(-1));
-    const updates = e.node("ConstantOfShape", [e.node("Shape", [at])], { value: minusOne });
-    return e.node("ScatterElements", [e.value(x!), at, updates], { axis: -1n, reduction: "add" });
-  },
+  pick: ({ args: [x, at] }, e) => e.node("GatherElements", [e.value(x!), column(at!, e)], { axis: -1n }),
+  addAt: ({ args: [x, at, more] }, e) =>
+    e.node("ScatterElements", [e.value(x!), column(at!, e), e.value(more!)], { axis: -1n, reduction: "add" }),
   transpose: ({ args: [x], attrs }, e) => e.node("Transpose", [e.value(x!)], { perm: attrs.perm.map(BigInt) }),
   reshape: ({ args: [x], attrs }, e) => e.node("Reshape", [e.value(x!), e.integers(target(attrs.shape))]),
   slice: ({ args: [x], attrs: { axis, start, end } }, e) =>
@@ -296,41 +288,10 @@ const rules: { readonly [P in Primitive]: Emit<P> } = {
   cast: ({ args: [x], attrs }, e) => e.node("Cast", [e.value(x!)], { to: BigInt(dataTypes[attrs.to]) }),
 };
 
-/** Widest last dimension that the runtime's own softmax takes: it adds up in float32 one after another. */
-const WIDEST_SOFTMAX = 8192;
+const softmax = (x: Expr, e: Emitter): string => e.node("Softmax", [e.value(x)], { axis: -1n });
 
-function softmax(x: Expr, e: Emitter): string {
-  const width = x.shape.at(-1);
-  if (typeof width !== "number" || width <= WIDEST_SOFTMAX) return e.node("Softmax", [e.value(x)], { axis: -1n });
-  const { exponential, total } = exponentials(x, e);
-  return e.node("Mul", [exponential, e.node("Reciprocal", [total])]);
-}
-
-/**
- * exp(x − max x) over the last dimension, with that maximum and the sum. The sum goes by parts, whose own sums are added up: in
- * one go over a vocabulary, float32 loses a hundred thousandth of it.
- */
-function exponentials(x: Expr, e: Emitter): { top: string; exponential: string; total: string } {
-  const width = x.shape.at(-1) as number;
-  const top = e.node("ReduceMax", [e.value(x), e.integers([-1])], { keepdims: 1n });
-  const exponential = e.node("Exp", [e.node("Sub", [e.value(x), top])]);
-  const part = largestDivisor(width, 512);
-  if (part < 64 || x.shape.length !== 2) {
-    const exact = e.node("ReduceSum", [e.node("Cast", [exponential], { to: BigInt(DataType.DOUBLE) }), e.integers([-1])], { keepdims: 1n });
-    return { top, exponential, total: e.node("Cast", [exact], { to: BigInt(dataTypes[x.dtype]) }) };
-  }
-  const parts = e.node("Reshape", [exponential, e.integers([-1, width / part, part])]);
-  const sums = e.node("ReduceSum", [parts, e.integers([-1])], { keepdims: 0n });
-  return { top, exponential, total: e.node("ReduceSum", [sums, e.integers([-1])], { keepdims: 1n }) };
-}
-
-function largestDivisor(of: number, limit: number): number {
-  for (let d = limit; d > 1; d--) if (of % d === 0) return d;
-  return 1;
-}
-
-/** Labels `[n]` as indices `[n, 1]`. */
-const column = (labels: Expr, e: Emitter): string => e.node("Unsqueeze", [e.value(labels), e.integers([1])]);
+/** Indices `[n]` as `[n, 1]`. */
+const column = (at: Expr, e: Emitter): string => e.node("Unsqueeze", [e.value(at), e.integers([1])]);
 
 /** A reshape's target: the symbolic dimension, of which there is at most one, is inferred. */
 const target = (shape: Shape): number[] => shape.map((d) => (typeof d === "number" ? d : -1));

@@ -2,7 +2,7 @@ import { seeded } from "../analysis/random.ts";
 import { excerpt, LayergradError } from "../errors.ts";
 import { buildBlock } from "../models/block.ts";
 import { readModel } from "../models/registry.ts";
-import { headWeights } from "../models/stages.ts";
+import { headWeights } from "../models/head.ts";
 import { type Backend, interpreterBackend } from "../runtime/backend.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import { Engine, type ModelSource, type TokenRow, type WeightMode } from "../runtime/engine.ts";
@@ -211,7 +211,6 @@ async function measure({ config, weights }: TinyModel, backend: Backend): Promis
     maxLength,
     weights,
     retention: "products",
-    labelsPerChunk: 100,
     saved: "linears",
   });
   try {

@@ -2,13 +2,15 @@ import { LayergradError } from "../errors.ts";
 import { attentionGraphs, stripsOf } from "../models/attention.ts";
 import { buildBlock, chooseLinears, type MatrixChoice } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
+import { headWeights } from "../models/head.ts";
 import { readModel } from "../models/registry.ts";
-import { headGraph, headWeights, mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
-import { type FloatArray, indices, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
+import { type FloatArray, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { Arena } from "./arena.ts";
 import type { Backend, Program } from "./backend.ts";
 import { type FactorPair, FactorStatistics, type SpectrumSolver } from "./factor-statistics.ts";
 import { checkTensors, type ModelSource } from "./model-source.ts";
+import { type LogitsAtOnce, OutputHead } from "./output-head.ts";
 import { type PackLayout, PackLayouts, type SubsetRow, type TokenRow } from "./pack-layout.ts";
 import { Phases } from "./phases.ts";
 import { RowInProgress, type RowStatistics } from "./row-statistics.ts";
@@ -36,8 +38,8 @@ export interface EngineOptions {
   /** Of streamed weights: whether the output head is read in its turn like a layer, rather than held. */
   readonly streamHead?: boolean;
   readonly retention: Retention;
-  /** Most label positions whose logits exist at one time. */
-  readonly labelsPerChunk: number;
+  /** How many logits exist at one time; a choice of speed and memory alone. */
+  readonly logits?: LogitsAtOnce;
   /** What the backward graphs read rather than recompute; a choice of speed alone. */
   readonly saved: SavedSet;
 }
@@ -115,7 +117,7 @@ export class Engine implements MeasuringEngine {
     private readonly stages: Stages,
     private readonly options: EngineOptions,
     private readonly layers: readonly LayerPrograms[],
-    private readonly head: Program,
+    private readonly head: OutputHead,
     private readonly weights: WeightSupply,
   ) {
     this.factors = new FactorStatistics(options.backend, options.solver, this.phases, options.cosines);
@@ -142,7 +144,7 @@ export class Engine implements MeasuringEngine {
         onLayer?.(layer + 1, spec.layers);
       });
       if (options.weights !== "packed") layers.push(await compileLayer(backend, stages));
-      return new Engine(source, spec, stages, options, layers, await backend.compile(headGraph(spec)), new Borrower(desk));
+      return new Engine(source, spec, stages, options, layers, await OutputHead.open(backend, spec, options.logits), new Borrower(desk));
     } catch (error) {
       await releaseAll(layers.flatMap((layer) => Object.values(layer) as Program[]));
       throw error;
@@ -159,7 +161,8 @@ export class Engine implements MeasuringEngine {
     const { backend } = options;
     const stages = stagesOf(family, spec, options);
     const layers = [await compileLayer(backend, stages)];
-    return new Engine(source, spec, stages, { ...options, weights: "fed" }, layers, await backend.compile(headGraph(spec)), weights);
+    const head = await OutputHead.open(backend, spec, options.logits);
+    return new Engine(source, spec, stages, { ...options, weights: "fed" }, layers, head, weights);
   }
 
   /**
@@ -290,7 +293,6 @@ export class Engine implements MeasuringEngine {
           const { ctInput, factors, passing } = await this.phases.time("backward", () =>
             this.backward(layer, weights, { x, kept }, pass.ct, layout),
           );
-          this.discard({ ct: pass.ct });
           pass.ct = ctInput;
           await this.addStatistics(layer, pass, factors, layout);
           for (const tensors of passing) this.discard(tensors);
@@ -345,7 +347,8 @@ export class Engine implements MeasuringEngine {
     const feeds: Feeds = { ...weights, ...pack.tables[layer], x };
     const saved = (stage: "project" | "mix") => Object.fromEntries(this.stages[stage].saved.map((key) => [key, kept[`${stage}.${key}`]!]));
 
-    const mixed = await programs.mixVjp.run({ ...feeds, ...saved("mix"), context: kept.context!, "ct.output": ctOutput });
+    const mixing = { ...feeds, ...saved("mix"), context: kept.context!, "ct.output": ctOutput };
+    const mixed = await programs.mixVjp.run(mixing);
     const { heads, keyValueHeads, headDim } = this.spec;
     const ct: Activations = {
       "ct.q": this.zeros([pack.tokens, heads * headDim]),
@@ -363,55 +366,35 @@ export class Engine implements MeasuringEngine {
       for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
       this.discard(result);
     }
-    const { "ct.x": ctInput, ...projected } = await programs.projectVjp.run({
-      ...feeds,
-      ...saved("project"),
-      ...ct,
-      "ct.residual": mixed["ct.x"]!,
-    });
-    const pick = ({ taps }: Stage, outputs: Feeds): Factor[] =>
-      taps.map((tap) => ({
-        tap,
-        delta: outputs[tap.delta] as FloatTensor,
-        x: (outputs[tap.x] ?? { x, context: kept.context! }[tap.x]) as FloatTensor,
-      }));
+    const projecting = { ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! };
+    const { "ct.x": ctInput, ...projected } = await programs.projectVjp.run(projecting);
+    const pick = ({ taps }: Stage, tensors: Feeds): Factor[] =>
+      taps.map((tap) => ({ tap, delta: tensors[tap.delta] as FloatTensor, x: tensors[tap.x] as FloatTensor }));
     return {
       ctInput: ctInput as FloatTensor,
-      factors: [...pick(this.stages.project, projected), ...pick(this.stages.mix, mixed)],
-      passing: [mixed, ct, projected],
+      factors: [...pick(this.stages.project, { ...projecting, ...projected }), ...pick(this.stages.mix, { ...mixing, ...mixed })],
+      passing: [mixed, ct, projected, { ctOutput }],
     };
   }
 
-  /** Each row's losses label by label, and their cotangents; logits exist at label positions only, a chunk at a time. */
+  /** Each row's losses label by label, and their cotangents. */
   private async runHead({ x, layout: { rows, starts } }: PackInHand, weights: Weights): Promise<RowHead[]> {
-    const { hidden } = this.spec;
-    const heads = rows.map((row) => {
-      const count = labelCount(row);
-      return { first: row.inputIds.length - count - 1, losses: new Float64Array(count), ct: this.zeros([count, hidden]) };
+    const counts = rows.map(labelCount);
+    const firsts = rows.map((row, r) => row.inputIds.length - counts[r]! - 1);
+    const labels = rows.flatMap((row, r) => Array.from(row.inputIds).slice(firsts[r]! + 1));
+    const states = this.zeros([labels.length, this.spec.hidden]);
+    let at = 0;
+    const begins = rows.map((_, r) => {
+      place(states, rowsOf(x, starts[r]! + firsts[r]!, starts[r]! + firsts[r]! + counts[r]!), at);
+      at += counts[r]!;
+      return at - counts[r]!;
     });
-    const labels = heads.flatMap(({ first, losses }, r) =>
-      Array.from(losses, (_, i) => ({ r, i, at: starts[r]! + first + i, label: rows[r]!.inputIds[first + i + 1]! })),
-    );
-    // Chunks of one size: a short last one would starve the matrix product.
-    const size = Math.ceil(labels.length / Math.ceil(labels.length / this.options.labelsPerChunk));
-    for (let from = 0; from < labels.length; from += size) {
-      const chunk = labels.slice(from, from + size);
-      const states = this.zeros([chunk.length, hidden]);
-      for (const [c, { at }] of chunk.entries()) place(states, rowsOf(x, at, at + 1), c);
-      const result = await this.head.run({
-        ...weights,
-        x: states,
-        labels: indices(chunk.map((l) => l.label)),
-        "ct.loss": this.real([chunk.length], new Float32Array(chunk.length).fill(1)),
-      });
-      const [losses, ct] = [result.loss!.data as FloatArray, result["ct.x"] as FloatTensor];
-      for (const [c, { r, i }] of chunk.entries()) {
-        heads[r]!.losses[i] = losses[c]!;
-        place(heads[r]!.ct, rowsOf(ct, c, c + 1), i);
-      }
-      this.discard({ ...result, states });
-    }
-    return heads;
+    const { losses, ct } = await this.head.run(states, labels, weights);
+    this.discard({ states });
+    return rows.map((_, r) => {
+      const [from, to] = [begins[r]!, begins[r]! + counts[r]!];
+      return { first: firsts[r]!, losses: losses.subarray(from, to), ct: rowsOf(ct, from, to) };
+    });
   }
 
   /** Puts the cotangent of a subset's mean loss into the pack's, for a row that begins at token `start`; returns that loss, NaN for an empty subset. */

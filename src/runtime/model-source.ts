@@ -1,7 +1,7 @@
 import { LayergradError } from "../errors.ts";
 import { buildBlock } from "../models/block.ts";
 import type { Family, ModelSpec } from "../models/family.ts";
-import { headWeights } from "../models/stages.ts";
+import { headWeights } from "../models/head.ts";
 
 /** A tensor's place in a longer array: `length` values from `start` on. */
 export interface TensorPlace {

@@ -57,7 +57,7 @@ export function planText({ plan, tooLarge }: Planning, { memory, storedBytes, se
   const faster = [...cheapest].sort(([, a], [, b]) => a.memory - b.memory).slice(0, MOST_ALTERNATIVES);
   return [
     `${weightsOf(plan)}${headOf(plan)}${wave}`,
-    `${retained(plan)}; ${packsOf(plan)}, logits of ${plan.labelsPerChunk} labels at a time${lanesOf(plan)}`,
+    `${retained(plan)}; ${packsOf(plan)}${lanesOf(plan)}`,
     `${gigabytes(plan.memory)} of ${gigabytes(memory)}: ${parts.map((part) => `${partNames[part]} ${gigabytes(plan.parts[part])}`).join(", ")}`,
     `${time}the passes about ${plan.work.toFixed(2)} times what their products alone would take`,
     ...faster.map(([sort, { memory: takes }]) => `faster, but takes ${gigabytes(takes)}: ${sort}`),

@@ -5,6 +5,7 @@ import type { Family, ModelSpec } from "../models/family.ts";
 import { mixStage, projectStage, type SavedSet } from "../models/stages.ts";
 import { passesTogether, type Retention, type WeightMode } from "./engine.ts";
 import { fromFactors } from "./factor-statistics.ts";
+import { logitsAtOnce } from "./output-head.ts";
 import { packRows } from "./packing.ts";
 import { blockElements } from "./work.ts";
 
@@ -19,8 +20,6 @@ export interface Plan {
   readonly batchTokens: number;
   /** Most tokens in packs that go through the layers together, so that each weight is read twice at most for all of them; of weights that are held, one pack. */
   readonly waveTokens: number;
-  /** Most label positions whose logits exist at one time. */
-  readonly labelsPerChunk: number;
   /** Engines side by side, which share the threads. */
   readonly lanes: number;
   /** Of several lanes whose weights are held: whether each has a copy, rather than all one that goes from hand to hand. */
@@ -43,7 +42,7 @@ export interface MemoryParts {
   readonly head: number;
   /** What forward passes keep for the backward ones. */
   readonly kept: number;
-  /** What exists within one layer, or one chunk of logits. */
+  /** What exists within one layer, or of a part of the logits. */
   readonly passing: number;
   /** Gradients and Gram matrices. */
   readonly statistics: number;
@@ -120,15 +119,12 @@ const BORROWING = 120;
 /** The same for threads of one engine that wait for one another at each operator of a narrow model, for each doubling of their number: from the same packs, two threads. */
 const THREAD_CALLS = 165;
 
-/** What the forward keeps, and how many logits exist at one time: from the fastest way to the most frugal. */
+/** What the forward keeps: from the fastest way to the most frugal. */
 const TIERS = [
-  { retention: "products", saved: "linears", logits: 2 ** 25 },
-  { retention: "products", saved: "narrow", logits: 2 ** 24 },
-  { retention: "inputs", saved: "linears", logits: 2 ** 22 },
+  { retention: "products", saved: "linears" },
+  { retention: "products", saved: "narrow" },
+  { retention: "inputs", saved: "linears" },
 ] as const;
-
-/** More label positions at once gain nothing. */
-const LABELS_PER_CHUNK = 512;
 
 /** What the allocator holds beyond what is in use at any time, measured. */
 const FRAGMENTATION = 1.25;
@@ -246,7 +242,7 @@ function choices(job: Job): Choice[] {
   const headFits = spec.vocabulary * spec.hidden <= blockElements(spec);
   return modes.flatMap((weights) =>
     (weights === "streamed" && headFits ? [false, true] : [false]).flatMap((streamHead) =>
-      TIERS.flatMap(({ logits, ...tier }) =>
+      TIERS.flatMap((tier) =>
         sizes.flatMap((batchTokens) =>
           (weights === "packed" ? [1] : laneChoices(job)).flatMap((lanes) =>
             (weights === "fed" && lanes > 1 ? [true, false] : [false]).map((ownWeights) => ({
@@ -258,7 +254,6 @@ function choices(job: Job): Choice[] {
               waveTokens: weights === "streamed" ? lanes * batchTokens : batchTokens,
               lanes,
               ownWeights,
-              labelsPerChunk: Math.max(8, Math.min(LABELS_PER_CHUNK, Math.floor(logits / spec.vocabulary))),
             })),
           ),
         ),
@@ -319,7 +314,7 @@ const total = (parts: MemoryParts): number => Object.values(parts).reduce((a: nu
 function memoryParts(job: Job, choice: Choice): MemoryParts {
   const { spec, block, passes = 1 } = job;
   const { longest: longestRow, tokens, lengths } = job.rows;
-  const { weights, streamHead, retention, saved, batchTokens, waveTokens, labelsPerChunk, lanes, ownWeights } = choice;
+  const { weights, streamHead, retention, saved, batchTokens, waveTokens, lanes, ownWeights } = choice;
   const packTokens = Math.max(Math.min(batchTokens, tokens), longestRow);
   // Of held weights each lane has a wave of its own; of streamed ones a row may still be longer than a lane's part.
   const inWave = Math.max(Math.min(weights === "streamed" ? waveTokens : lanes * waveTokens, tokens), lanes * longestRow);
@@ -346,7 +341,9 @@ function memoryParts(job: Job, choice: Choice): MemoryParts {
   // Soft caps are computed forward, and again backward with their slope.
   const capped = (cap: number): number => (cap === Number.POSITIVE_INFINITY ? 0 : 4);
   const scores = (5 + capped(spec.scoreCap)) * spec.heads * 1.5 * STRIP * longestRow;
-  const logits = (6 + capped(spec.logitCap)) * Math.min(labelsPerChunk, packTokens) * spec.vocabulary;
+  // Logits, exponentials, and those without the labels'; of the states, what the head pulls at them with, each way.
+  const labels = Math.min(logitsAtOnce.labels, packTokens);
+  const logits = labels * ((6 + capped(spec.logitCap)) * Math.min(logitsAtOnce.vocabulary, spec.vocabulary) + 10 * spec.hidden);
 
   const gradients = tapped.map((l) => {
     const shape = [l.outFeatures, l.inFeatures] as const;

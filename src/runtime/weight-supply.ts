@@ -1,6 +1,6 @@
 import type { Block } from "../models/block.ts";
 import type { ModelSpec } from "../models/family.ts";
-import { headWeights } from "../models/stages.ts";
+import { headWeights } from "../models/head.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { headTensor, type ModelSource, type TensorPlace } from "./model-source.ts";
 

@@ -13,7 +13,8 @@ describe("shapes follow from the arguments", () => {
     ["matmul, either side transposed", t.matmul(x("a", [5, 3]), x("b", [7, 5]), { transA: true, transB: true }), [3, 7]],
     ["add stretches ones", t.add(x("a", [T, 1]), x("b", [4])), [T, 4]],
     ["attendTo", t.attendTo(x("s", [2, T, T]), x("v", [2, T, 8])), [2, T, 8]],
-    ["crossEntropy drops the vocabulary", t.crossEntropy(x("l", [T, 9]), x("y", [T], "int64")), [T]],
+    ["pick leaves one column", t.pick(x("l", [T, 9]), x("y", [T], "int64")), [T, 1]],
+    ["addAt changes no shape", t.addAt(x("l", [T, 9]), x("y", [T], "int64"), x("m", [T, 1])), [T, 9]],
     ["transpose", t.transpose(x("a", [2, T, 4]), [2, 0, 1]), [4, 2, T]],
     ["reshape carries a symbol through", t.reshape(x("a", [T, 12]), [T, 3, 4]), [T, 3, 4]],
     ["slice to the end of a symbolic axis", t.slice(x("a", [dim("m", 128), 4]), 0, 128, null), [dim("m"), 4]],
@@ -89,9 +90,14 @@ describe("a shape that does not fit is refused with the operation, the types and
       "rope: bad positions or tables, float32[T] (p)",
     ],
     [
-      "crossEntropy",
-      () => t.crossEntropy(x("logits", [T, 9]), x("labels", [3], "int64")),
-      "crossEntropy: labels do not fit, float32[T,9] (logits) · int64[3] (labels)",
+      "pick",
+      () => t.pick(x("logits", [T, 9]), x("labels", [3], "int64")),
+      "pick: the indices do not fit, float32[T,9] (logits) · int64[3] (labels)",
+    ],
+    [
+      "addAt",
+      () => t.addAt(x("logits", [T, 9]), x("labels", [T], "int64"), x("more", [T])),
+      "addAt: what is added does not fit, float32[T,9] (logits) · float32[T] (more)",
     ],
     [
       "attendTo",

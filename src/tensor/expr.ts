@@ -21,6 +21,7 @@ export interface Attributes {
   /** x·σ(x) */
   silu: None;
   tanh: None;
+  exp: None;
   /** x·σ(2u) with u = √(2/π)·(x + 0.044715x³): the GELU by its tanh approximation, ½x(1 + tanh u). */
   geluTanh: None;
   /** x · weight / √(mean(x²) + eps) over the last dimension. */
@@ -36,10 +37,10 @@ export interface Attributes {
   softmax: None;
   /** softmax(scores)·v over the last dimension of scores, fused so that its vjp needs only the output, not a second product. */
   attendTo: None;
-  /** −log softmax(logits)[label], per row: logits `[n, V]`, labels `[n]` → `[n]`, nats. */
-  crossEntropy: None;
-  /** x − onehot(labels): x `[n, V]`, labels `[n]`. */
-  subtractOneHot: None;
+  /** One entry of each row: x `[n, V]`, at `[n]` → `[n, 1]`. */
+  pick: None;
+  /** x with something added to one entry of each row: x `[n, V]`, at `[n]`, more `[n, 1]`. */
+  addAt: None;
   transpose: { readonly perm: readonly number[] };
   reshape: { readonly shape: Shape };
   /** Elements `[start, end)` of one axis; `end` null is the axis's end. */
@@ -127,6 +128,7 @@ export const neg = (x: Expr): Expr => mul(x, constant(-1, x.dtype));
 export const sigmoid = (x: Expr): Expr => node("sigmoid", [x], {}, x.shape, x.dtype);
 export const silu = (x: Expr): Expr => node("silu", [x], {}, x.shape, x.dtype);
 export const tanh = (x: Expr): Expr => node("tanh", [x], {}, x.shape, x.dtype);
+export const exp = (x: Expr): Expr => node("exp", [x], {}, x.shape, x.dtype);
 export const geluTanh = (x: Expr): Expr => node("geluTanh", [x], {}, x.shape, x.dtype);
 
 /** cap·tanh(x / cap), which is close to x where that is small and never beyond ±cap, from x / cap. A cap of Infinity is none, and x itself is given. */
@@ -155,13 +157,15 @@ export function attendTo(scores: Expr, v: Expr): Expr {
   return node("attendTo", [scores, v], {}, shape, v.dtype);
 }
 
-export function crossEntropy(logits: Expr, labels: Expr): Expr {
-  if (logits.shape.length !== 2 || labels.dtype !== "int64" || !sameShape(labels.shape, [logits.shape[0]!]))
-    fail("crossEntropy", "labels do not fit", logits, labels);
-  return node("crossEntropy", [logits, labels], {}, labels.shape, logits.dtype);
+export function pick(x: Expr, at: Expr): Expr {
+  if (x.shape.length !== 2 || at.dtype !== "int64" || !sameShape(at.shape, [x.shape[0]!])) fail("pick", "the indices do not fit", x, at);
+  return node("pick", [x, at], {}, withLast(x.shape, 1), x.dtype);
 }
 
-export const subtractOneHot = (x: Expr, labels: Expr): Expr => node("subtractOneHot", [x, labels], {}, x.shape, x.dtype);
+export function addAt(x: Expr, at: Expr, more: Expr): Expr {
+  if (!sameShape(pick(x, at).shape, more.shape)) fail("addAt", "what is added does not fit", x, more);
+  return node("addAt", [x, at, more], {}, x.shape, x.dtype);
+}
 
 export function transpose(x: Expr, perm: readonly number[]): Expr {
   if ([...perm].sort().join() !== x.shape.map((_, i) => i).join()) fail("transpose", `[${perm}] is no permutation of the axes`, x);

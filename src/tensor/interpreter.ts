@@ -67,6 +67,7 @@ const rules: { readonly [P in Primitive]: Evaluate<P> } = {
   sigmoid: (_, [x]) => reals(x).map(logistic),
   silu: (_, [x]) => reals(x).map((v) => v * logistic(v)),
   tanh: (_, [x]) => reals(x).map(Math.tanh),
+  exp: (_, [x]) => reals(x).map(Math.exp),
   geluTanh: (_, [x]) => reals(x).map((v) => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)))),
   rmsNorm: ({ attrs }, [x, weight]) => {
     const w = reals(weight);
@@ -98,15 +99,15 @@ const rules: { readonly [P in Primitive]: Evaluate<P> } = {
     const weights = { shape: scores!.shape, data: byRow(scores!, softmaxOf) };
     return batchedProduct(weights, v!, shape, { transA: false, transB: false, alpha: 1 });
   },
-  crossEntropy: (_, [logits, labels]) => {
+  pick: (_, [x, at]) => {
     let t = 0;
-    return reduceRows(logits!, (row) => logSumExp(row) - row[Number(labels!.data[t++])]!);
+    return reduceRows(x!, (row) => row[Number(at!.data[t++])]!);
   },
-  subtractOneHot: (_, [x, labels]) => {
+  addAt: (_, [x, at, more]) => {
     let t = 0;
     return byRow(x!, (row) => {
       const out = row.slice();
-      out[Number(labels!.data[t++])]! -= 1;
+      out[Number(at!.data[t])]! += reals(more)[t++]!;
       return out;
     });
   },

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { llamaModel } from "../../test/specs.ts";
 import { attentionGraphs } from "../models/attention.ts";
 import { buildBlock, chooseLinears } from "../models/block.ts";
-import { headGraph, mixStage, projectStage } from "../models/stages.ts";
+import { headGraphs } from "../models/head.ts";
+import { mixStage, projectStage } from "../models/stages.ts";
 import { add, cast, constant, type Graph, input, linear, matmul, mul, silu, slice } from "./expr.ts";
 import { printGraph } from "./print.ts";
 import { dim } from "./shape.ts";
@@ -92,9 +93,8 @@ describe("the stages of a Llama block, as text", () => {
         %19 = rmsNorm(x, input_layernorm.weight) eps=0.00001 : float32[T,8]
         → ct.x = %18
         → delta.self_attn.q_proj = %7
-        → delta.self_attn.k_proj = %3
-        → delta.self_attn.v_proj = ct.v
-        → factor.0 = %19"
+        → x.self_attn.q_proj = %19
+        → delta.self_attn.k_proj = %3"
     `);
   });
   it("after attention, backward: with the products saved it holds none of the forward's", () => {
@@ -112,27 +112,57 @@ describe("the stages of a Llama block, as text", () => {
     expect(printGraph(backward)).not.toContain("attendTo(");
     expect(printGraph(backward).match(/matmul\(/g)?.length).toBe(5);
   });
-  it("the head: loss and the cotangent of its input, from one product each way", () => {
-    expect(printGraph(headGraph(spec))).toMatchInlineSnapshot(`
-      "head(x: float32[N,8], model.norm.weight: float32[8], lm_head.weight: float32[32,8], labels: int64[N], ct.loss: float32[N])
-        %0 = rmsNorm(x, model.norm.weight) eps=0.00001 : float32[N,8]
-        %1 = linear(%0, lm_head.weight) name=lm_head : float32[N,32]
-        %2 = crossEntropy(%1, labels) : float32[N]
-        %3 = inverseRms(x) eps=0.00001 : float32[N,1]
-        %4 = softmax(%1) : float32[N,32]
-        %5 = subtractOneHot(%4, labels) : float32[N,32]
-        %6 = reshape(ct.loss) shape=[N,1] : float32[N,1]
-        %7 = mul(%5, %6) : float32[N,32]
-        %8 = matmul(%7, lm_head.weight) transA=false transB=false alpha=1 : float32[N,8]
+  it("a part of the head: one product each way, and the sums so far scaled to the largest logit", () => {
+    expect(printGraph(headGraphs(spec).part(16))).toMatchInlineSnapshot(`
+      "head/16(top: float32[N,1], states: float32[N,8], lm_head.weight: float32[16,8], label: float32[N,1], at: int64[N], own: float32[N,1], others: float32[N,1], pulled: float32[N,8])
+        %0 = linear(states, lm_head.weight) name=lm_head : float32[N,16]
+        %1 = max(%0) : float32[N,1]
+        %2 = concat(top, %1) axis=1 : float32[N,2]
+        %3 = max(%2) : float32[N,1]
+        %4 = pick(%0, at) : float32[N,1]
+        %5 = mul(%4, own) : float32[N,1]
+        %6 = add(label, %5) : float32[N,1]
+        %7 = sub(top, %3) : float32[N,1]
+        %8 = exp(%7) : float32[N,1]
+        %9 = mul(others, %8) : float32[N,1]
+        %10 = sub(%0, %3) : float32[N,16]
+        %11 = exp(%10) : float32[N,16]
+        %12 = pick(%11, at) : float32[N,1]
+        %13 = mul(%12, own) : float32[N,1]
+        %14 = mul(%13, -1) : float32[N,1]
+        %15 = addAt(%11, at, %14) : float32[N,16]
+        %16 = sum(%15) axis=1 : float32[N,1]
+        %17 = sum(%16) axis=1 : float32[N,1]
+        %18 = add(%9, %17) : float32[N,1]
+        %19 = matmul(%15, lm_head.weight) transA=false transB=false alpha=1 : float32[N,8]
+        %20 = mul(pulled, %8) : float32[N,8]
+        %21 = add(%19, %20) : float32[N,8]
+        → next.top = %3
+        → next.label = %6
+        → next.others = %18
+        → next.pulled = %21"
+    `);
+  });
+  it("the head's end: the label's row and the others', through the norm", () => {
+    expect(printGraph(headGraphs(spec).end)).toMatchInlineSnapshot(`
+      "head.end(x: float32[N,8], pulled: float32[N,8], inverse: float32[N,1], miss: float32[N,1], model.norm.weight: float32[8], row: float32[N,8])
+        %0 = inverseRms(x) eps=0.00001 : float32[N,1]
+        %1 = mul(pulled, inverse) : float32[N,8]
+        %2 = mul(miss, -1) : float32[N,1]
+        %3 = rmsNorm(x, model.norm.weight) eps=0.00001 : float32[N,8]
+        %4 = mul(%3, row) : float32[N,8]
+        %5 = mul(%4, 0) : float32[N,8]
+        %6 = add(%2, %5) : float32[N,8]
+        %7 = mul(%6, row) : float32[N,8]
+        %8 = add(%1, %7) : float32[N,8]
         %9 = mul(%8, model.norm.weight) : float32[N,8]
-        %10 = mul(x, %3) : float32[N,8]
+        %10 = mul(x, %0) : float32[N,8]
         %11 = mul(%9, %10) : float32[N,8]
         %12 = sum(%11) axis=1 : float32[N,1]
         %13 = mul(%12, 0.125) : float32[N,1]
         %14 = mul(%10, %13) : float32[N,8]
         %15 = sub(%9, %14) : float32[N,8]
-        %16 = mul(%3, %15) : float32[N,8]
-        → loss = %2
+        %16 = mul(%0, %15) : float32[N,8]
         → ct.x = %16"
     `);
   });

@@ -56,6 +56,7 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
   sigmoid: [one("elementwise", [T, 3], t.sigmoid)],
   silu: [one("elementwise", [T, 3], t.silu)],
   tanh: [one("elementwise", [T, 3], t.tanh), one("as a soft cap", [T, 3], (x) => t.softcap(x, 1.5))],
+  exp: [one("elementwise", [T, 3], t.exp)],
   geluTanh: [
     one("elementwise", [T, 3], t.geluTanh),
     one("where it bends and where it is nearly 0 or x", [T, 6], (x) => t.geluTanh(t.mul(x, t.constant(3)))),
@@ -75,20 +76,20 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
   ],
   softmax: [one("over the last axis", [2, T, 4], t.softmax)],
   attendTo: [two("weights and values", [2, 3, T, 4], [2, 1, 4, 6], t.attendTo)],
-  crossEntropy: [
+  pick: [
     {
-      title: "per row",
+      title: "one of each row",
       inputs: { x: [T, 7] },
-      indices: { labels: [0, 6, 3, 3, 1] },
-      build: ({ x, labels }) => t.crossEntropy(t.mul(x!, t.constant(40)), labels!),
+      indices: { at: [0, 6, 3, 3, 1] },
+      build: ({ x, at }) => t.mul(t.pick(x!, at!), t.pick(t.mul(x!, x!), at!)),
     },
   ],
-  subtractOneHot: [
+  addAt: [
     {
-      title: "per row",
-      inputs: { x: [T, 7] },
-      indices: { labels: [0, 6, 3, 3, 1] },
-      build: ({ x, labels }) => t.subtractOneHot(x!, labels!),
+      title: "to one of each row",
+      inputs: { x: [T, 7], more: [T, 1] },
+      indices: { at: [0, 6, 3, 3, 1] },
+      build: ({ x, at, more }) => t.addAt(t.mul(x!, x!), at!, more!),
     },
   ],
   transpose: [one("of four axes", [T, 2, 3, 4], (x) => t.transpose(x, [1, 2, 0, 3]))],
@@ -109,27 +110,6 @@ export const primitiveCases: { readonly [P in Primitive]: readonly PrimitiveCase
   min: [one("over the last axis", [T, 4], t.min)],
   cast: [one("to double and back", [T, 4], (x) => t.cast(t.mul(t.cast(x, "float64"), t.constant(3, "float64")), "float32"))],
 };
-
-const labels = (width: number): readonly number[] => [0, width - 1, 3, 500, width >> 1];
-const spreads = [
-  // A few terms make up most of the sum, and the rest must not be lost.
-  { spread: 4, words: "over 13 orders of magnitude" },
-  // Every term weighs in the sum.
-  { spread: 0.25, words: "all of one order" },
-];
-
-/** Sums as long as a vocabulary, which backends add up in their own way. 8209 is prime: no parts of equal length. Too large for Jacobians. */
-export const wideCases: readonly PrimitiveCase[] = spreads.flatMap(({ spread, words }) => [
-  ...[[2, 8200] as const, [3, 16384] as const, [2, 8209] as const].map((shape) =>
-    one(`softmax of [${shape}], exp ${words}`, shape, (x) => t.softmax(t.mul(x, t.constant(spread)))),
-  ),
-  ...[1024, 16384, 8209].map((width) => ({
-    title: `crossEntropy over ${width}, exp ${words}`,
-    inputs: { x: [T, width] },
-    indices: { labels: labels(width) },
-    build: ({ x, labels }: Readonly<Record<string, Expr>>) => t.crossEntropy(t.mul(x!, t.constant(spread)), labels!),
-  })),
-]);
 
 /** Gaussian numbers from a seed (mulberry32, Box–Muller). */
 export function gaussian(seed: number): () => number {

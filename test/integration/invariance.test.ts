@@ -88,8 +88,9 @@ for (const [title, open, tolerances] of [
       await same(together, { saved: "narrow" });
       await same(together, { saved: "nothing", retention: "inputs", weights: "packed" });
     });
-    it("how many label positions the head takes at a time", async () => {
-      for (const labelsPerChunk of [1, 7, 10_000]) await same(together, { labelsPerChunk });
+    it("how many label positions the head takes at a time, and how much of the vocabulary", async () => {
+      for (const labels of [1, 7, 10_000]) await same(together, { logits: { labels, vocabulary: 10_000 } });
+      for (const vocabulary of [10, 100, 513]) await same(together, { logits: { labels: 100, vocabulary } });
     });
     it("whether spectra and cosines are recorded, nor on which other matrices are", async () => {
       const { model, rows } = await opened;
