@@ -49,8 +49,11 @@ const { spec } = await (async () => {
 const backend = onnxRuntime();
 // The product rate is measured before, between waves and after: it changes within seconds on a shared machine.
 const probe = await GemmProbe.open(backend, spec.hidden, spec.intermediate);
+const calls = await GemmProbe.openCalls(backend, spec.hidden, spec.intermediate);
 await probe.sample(0);
+await calls.sample(0);
 const rates = await probe.sample(1000);
+const callRates = await calls.sample(500);
 const before = process.cpuUsage();
 const clock = performance.now();
 const seconds = () => (performance.now() - clock) / 1000;
@@ -85,6 +88,7 @@ for await (const { rows: inWave, results } of measureLabelled(engine, wavesOf(pa
   done += inWave.reduce((sum, r) => sum + r.inputIds.length, 0);
   const sampled = performance.now();
   rates.push(...(await probe.sample(500)));
+  callRates.push(...(await calls.sample(300)));
   sampling += (performance.now() - sampled) / 1000;
   const left = (seconds() / done) * (tokens - done);
   console.log(
@@ -98,7 +102,9 @@ await close();
 records.close();
 model.checkpoint.close();
 await probe.close();
+await calls.close();
 const { median: rate, best: bestRate } = gemmRateOf(rates);
+const { median: callRate, best: bestCallRate } = gemmRateOf(callRates);
 
 const flops = rows.reduce((sum, r) => sum + rowFlops(spec, r.inputIds.length, r.nLabels), 0);
 const engineMs = phases.weights + phases.embedding + phases.forward + phases.head + phases.backward;
@@ -115,7 +121,10 @@ const summary = {
   processorSeconds: { user: user / 1e6, system: system / 1e6 },
   gemmFlops: rate,
   bestGemmFlops: bestRate,
+  callFlops: callRate,
+  bestCallFlops: bestCallRate,
   engineShare: flops / rate / (engineMs / 1000),
+  engineShareOfCalls: flops / callRate / (engineMs / 1000),
   statisticsShare: statistics / 1000 / took,
   phases,
   plan,

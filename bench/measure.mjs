@@ -99,6 +99,7 @@ rmSync(folder, { recursive: true });
 
 const gemmFlops = best.gemm;
 const bestGemmFlops = gemmRateOf(samples.flatMap((s) => s.packed)).best;
+const bestCallFlops = gemmRateOf(samples.flatMap((s) => s.calls)).best;
 const flops = rows.reduce((sum, r) => sum + rowFlops(spec, r.inputIds.length, r.inputIds.length - r.labelStart), 0);
 // Phases are times of all lanes together. Whatever is not statistics or writing is the engine's, waiting and idle lanes included.
 const { products, grams, eigenvalues, writing } = best.phases;
@@ -129,6 +130,7 @@ console.log(
     gemmFlops,
     bestGemmFlops,
     callFlops: best.calls,
+    bestCallFlops,
     engineShare: flops / gemmFlops / (engineMs / 1000),
     engineShareOfCalls: flops / best.calls / (engineMs / 1000),
     statisticsShare: statisticsMs / best.wall,

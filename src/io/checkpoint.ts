@@ -522,11 +522,17 @@ export function takeTarget(target: Float32Array | undefined, n: number, name: st
 }
 
 /** Reads values past the page cache and widens them piece by piece. */
-function readDirectly(file: DirectFile, info: TensorInfo, dtype: WidenableDtype, offset: number, out: Float32Array): Float32Array {
+async function readDirectly(
+  file: DirectFile,
+  info: TensorInfo,
+  dtype: WidenableDtype,
+  offset: number,
+  out: Float32Array,
+): Promise<Float32Array> {
   const size = storedBytes[dtype];
   let got: number;
   try {
-    got = file.read(offset, out.length * size, (bytes, at) => {
+    got = await file.read(offset, out.length * size, (bytes, at) => {
       // All but the last piece of a file that ends too early hold whole values.
       const values = Math.floor(bytes.length / size);
       widen(dtype, bytes.subarray(0, values * size), out.subarray(at / size, at / size + values));

@@ -15,14 +15,10 @@ const file = DirectFile.open(path);
 afterAll(() => file?.close());
 
 /** What was read, put together, with the number of bytes that the call says. */
-function read(position: number, length: number): { bytes: Uint8Array; got: number; pieces: number } {
+async function read(position: number, length: number): Promise<{ bytes: Uint8Array; got: number }> {
   const bytes = new Uint8Array(length);
-  let pieces = 0;
-  const got = file!.read(position, length, (piece, at) => {
-    bytes.set(piece, at);
-    pieces++;
-  });
-  return { bytes: bytes.subarray(0, got), got, pieces };
+  const got = await file!.read(position, length, (piece, at) => bytes.set(piece, at));
+  return { bytes: bytes.subarray(0, got), got };
 }
 
 describe.skipIf(file === undefined)("a file read past the page cache (skipped where the file system does not allow that)", () => {
@@ -34,21 +30,35 @@ describe.skipIf(file === undefined)("a file read past the page cache (skipped wh
     ["across pieces", 2 ** 23 - 3, 4096],
     ["whole", 0, content.length],
     ["from the midst to its end", 999_999, content.length - 999_999],
-  ])("gives the same bytes as any other: %s", (_, position, length) => {
-    const { bytes, got } = read(position, length);
+  ])("gives the same bytes as any other: %s", async (_, position, length) => {
+    const { bytes, got } = await read(position, length);
     expect(got).toBe(length);
     expect(Buffer.compare(bytes, content.subarray(position, position + length))).toBe(0);
   });
 
-  it("comes in pieces that begin at multiples of a block but for the first", () => {
+  it("comes in pieces that begin at multiples of a block but for the first", async () => {
     const starts: number[] = [];
-    file!.read(10, content.length - 10, (_, at) => starts.push(10 + at));
+    await file!.read(10, content.length - 10, (_, at) => starts.push(10 + at));
     expect(starts).toEqual([10, 2 ** 23, 2 ** 24]);
   });
 
-  it("says how much there was where it ends too early", () => {
-    expect(read(content.length - 100, 200).got).toBe(100);
-    expect(read(content.length + 5000, 10).got).toBe(0);
+  it("says how much there was where it ends too early", async () => {
+    expect((await read(content.length - 100, 200)).got).toBe(100);
+    expect((await read(content.length + 5000, 10)).got).toBe(0);
+  });
+
+  it("gives each of several reads at a time its own bytes, also after one whose taker throws", async () => {
+    const refused = file!.read(0, content.length, () => {
+      throw new Error("refused");
+    });
+    const ranges = [0, 1, 2, 3].map((i) => [i * 1_000_003, 9_000_000] as const);
+    const reads = ranges.map(([position, length]) => read(position, length));
+    await expect(refused).rejects.toThrow("refused");
+    for (const [i, [position, length]] of ranges.entries()) {
+      const { bytes, got } = await reads[i]!;
+      expect(got).toBe(length);
+      expect(Buffer.compare(bytes, content.subarray(position, position + length))).toBe(0);
+    }
   });
 });
 

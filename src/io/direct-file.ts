@@ -1,4 +1,5 @@
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, openSync, read, readSync } from "node:fs";
+import { promisify } from "node:util";
 import { webAssembly } from "../spectra/web-assembly.ts";
 import { fsCode } from "./fs-reason.ts";
 
@@ -8,13 +9,18 @@ const BLOCK = 4096;
 /** Bytes of one read: with 2 MB it took nearly twice as long. */
 const PIECE = 8 * 2 ** 20;
 
-let memory: Uint8Array | undefined;
+const readAsync = promisify(read);
 
-/** Memory for one piece. Of all that can be had here, only WebAssembly's is sure to begin at a page. */
-function pieceMemory(): Uint8Array {
-  memory ??= new Uint8Array(new webAssembly.Memory({ initial: PIECE / 65_536 }).buffer);
+let memory: readonly Uint8Array[] | undefined;
+
+/** Memory for two pieces, one to read into while the other is taken. Of all that can be had here, only WebAssembly's is sure to begin at a page. */
+function pieceMemory(): readonly Uint8Array[] {
+  memory ??= [0, 1].map(() => new Uint8Array(new webAssembly.Memory({ initial: PIECE / 65_536 }).buffer));
   return memory;
 }
+
+/** Reads take turns, as they share that memory. */
+let lastRead: Promise<unknown> = Promise.resolve();
 
 /**
  * A file that is read past the system's page cache. What is read again and again, and is too large to stay in the cache, gains nothing from
@@ -31,7 +37,7 @@ export class DirectFile {
     try {
       fd = openSync(path, constants.O_RDONLY | direct);
       // Some file systems refuse the first read only.
-      readSync(fd, pieceMemory(), 0, BLOCK, 0);
+      readSync(fd, pieceMemory()[0]!, 0, BLOCK, 0);
       return new DirectFile(fd);
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
@@ -41,29 +47,48 @@ export class DirectFile {
   }
 
   /**
-   * Reads `length` bytes from `position` on, and holds the event loop meanwhile.
+   * Reads `length` bytes from `position` on: the next piece while the last one is taken.
    *
    * @param take - Handed one piece after another, good until it returns, with its distance from `position`. Pieces begin at multiples of 4,096
    * in the file, but for the first.
    * @returns The bytes there were: less than `length` where the file ends before.
    */
-  read(position: number, length: number, take: (bytes: Uint8Array, at: number) => void): number {
-    const piece = pieceMemory();
-    const end = position + length;
-    let from = position - (position % BLOCK);
-    while (from < end) {
-      const wanted = Math.min(PIECE, Math.ceil((end - from) / BLOCK) * BLOCK);
-      const got = readSync(this.fd, piece, 0, wanted, from);
-      const start = Math.max(from, position);
-      const stop = Math.min(from + got, end);
-      if (stop > start) take(piece.subarray(start - from, stop - from), start - position);
-      if (stop === end || got === 0 || got % BLOCK !== 0) return Math.max(0, stop - position);
-      from += got;
-    }
-    return length;
+  read(position: number, length: number, take: (bytes: Uint8Array, at: number) => void): Promise<number> {
+    const reading = lastRead.then(() => this.readPieces(position, length, take));
+    lastRead = reading.catch(() => {});
+    return reading;
   }
 
+  /** Closes the file, after the reads that were asked for. */
   close(): void {
-    closeSync(this.fd);
+    lastRead = lastRead.then(() => closeSync(this.fd));
+  }
+
+  private async readPieces(position: number, length: number, take: (bytes: Uint8Array, at: number) => void): Promise<number> {
+    const end = position + length;
+    const begin = async (from: number, piece: Uint8Array) => {
+      const wanted = Math.min(PIECE, Math.ceil((end - from) / BLOCK) * BLOCK);
+      return { from, piece, got: (await readAsync(this.fd, piece, 0, wanted, from)).bytesRead };
+    };
+    let [piece, other] = pieceMemory() as [Uint8Array, Uint8Array];
+    let next = length > 0 ? begin(position - (position % BLOCK), piece) : undefined;
+    let done = 0;
+    while (next) {
+      const { from, piece: bytes, got } = await next;
+      [piece, other] = [other, piece];
+      const more = got > 0 && got % BLOCK === 0 && from + got < end;
+      next = more ? begin(from + got, piece) : undefined;
+      // Should taking fail, the read under way is waited for: others will want its memory.
+      next?.catch(() => {});
+      const [start, stop] = [Math.max(from, position), Math.min(from + got, end)];
+      try {
+        if (stop > start) take(bytes.subarray(start - from, stop - from), start - position);
+      } catch (error) {
+        await next?.catch(() => {});
+        throw error;
+      }
+      done = Math.max(done, stop - position);
+    }
+    return done;
   }
 }

@@ -43,14 +43,17 @@ describe("widen", () => {
     expect([...whole]).toEqual([9, 1, -2, 9]);
   });
 
-  it.each(["F16", "BF16"] as const)("widens %s in place from the target's second half", (dtype) => {
-    const stored = bytesOf(Array.from({ length: 1001 }, (_, i) => (i * 61) % 0x7000));
-    const expected = widen(dtype, stored);
-    const target = new Float32Array(1001);
-    const half = new Uint8Array(target.buffer, 2002);
-    half.set(stored);
-    expect(bitsOf(widen(dtype, half, target))).toEqual(bitsOf(expected));
-  });
+  it.each((["F16", "BF16"] as const).flatMap((dtype) => [1, 2, 7, 8, 9, 16, 1001, 1004].map((n) => [dtype, n] as const)))(
+    "widens %s in place from the target's second half, %d values",
+    (dtype, n) => {
+      const stored = bytesOf(Array.from({ length: n }, (_, i) => (i * 61) % 0x7000));
+      const expected = widen(dtype, stored);
+      const target = new Float32Array(n);
+      const half = new Uint8Array(target.buffer, 2 * n);
+      half.set(stored);
+      expect(bitsOf(widen(dtype, half, target))).toEqual(bitsOf(expected));
+    },
+  );
 
   it("takes an empty tensor", () => expect(widen("BF16", new Uint8Array(0)).length).toBe(0));
 

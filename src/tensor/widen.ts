@@ -40,6 +40,31 @@ function halfBits(): Uint32Array {
   return table;
 }
 
+/** BF16 is a float32's upper half. Values are taken up eight at a time, which are all read before the first is written: one by one takes twice as long. */
+function widenUpperHalves(from: Uint16Array, to: Uint32Array): void {
+  // Pairs are read as one number, which begins at a multiple of four bytes.
+  const first = from.length > 0 && from.byteOffset % 4 !== 0 ? 1 : 0;
+  if (first > 0) to[0] = from[0]! << 16;
+  const pairs = new Uint32Array(from.buffer, from.byteOffset + 2 * first, (from.length - first) >> 1);
+  const values = to.subarray(first);
+  const n = values.length;
+  for (let p = 0, i = 0; i + 8 <= n; p += 4, i += 8) {
+    const a = pairs[p]!;
+    const b = pairs[p + 1]!;
+    const c = pairs[p + 2]!;
+    const d = pairs[p + 3]!;
+    values[i] = a << 16;
+    values[i + 1] = a & 0xffff0000;
+    values[i + 2] = b << 16;
+    values[i + 3] = b & 0xffff0000;
+    values[i + 4] = c << 16;
+    values[i + 5] = c & 0xffff0000;
+    values[i + 6] = d << 16;
+    values[i + 7] = d & 0xffff0000;
+  }
+  for (let i = n - (n % 8); i < n; i++) values[i] = from[first + i]! << 16;
+}
+
 /**
  * Widens stored weights to float32, exactly: every F16 and BF16 value is a float32 value, subnormals, infinities and NaNs
  * (with their payload) included.
@@ -71,7 +96,7 @@ export function widen(dtype: WidenableDtype, bytes: Uint8Array, target?: Float32
   const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
   const from = new Uint16Array(aligned.buffer, aligned.byteOffset, n);
   if (dtype === "BF16") {
-    for (let i = 0; i < n; i++) to[i] = from[i]! << 16;
+    widenUpperHalves(from, to);
   } else {
     const table = halfBits();
     for (let i = 0; i < n; i++) to[i] = table[from[i]!]!;
