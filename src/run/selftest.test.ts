@@ -14,8 +14,8 @@ const spoilt = (change: (data: FloatArray, output: string) => void, chosen: (gra
     const program = await cpu.compile(graph, constants);
     if (!chosen(graph.name)) return program;
     return {
-      run: async (feeds) => {
-        const results = await program.run(feeds);
+      run: async (feeds, into) => {
+        const results = await program.run(feeds, into);
         for (const [output, { data }] of Object.entries(results)) if (!(data instanceof BigInt64Array)) change(data, output);
         return results;
       },

@@ -14,11 +14,16 @@ export class Arena {
 
   constructor(private readonly precision: "float32" | "float64") {}
 
+  /** Room for a tensor until {@link reset}, with what was there before. */
+  room(shape: readonly number[]): Tensor<FloatArray> {
+    return { shape, data: this.take(sizeOf(shape)) };
+  }
+
   /** A copy that lasts until {@link reset}. */
   keep({ shape, data }: Tensor<FloatArray>): Tensor<FloatArray> {
-    const target = this.take(sizeOf(shape));
-    target.set(data);
-    return { shape, data: target };
+    const kept = this.room(shape);
+    kept.data.set(data);
+    return kept;
   }
 
   /** Gives up everything kept. */

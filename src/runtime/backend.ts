@@ -4,8 +4,13 @@ import type { FloatArray, Tensor } from "../tensor/tensor.ts";
 
 /** A graph made ready to run. */
 export interface Program {
-  /** Computes the graph's outputs; the arrays returned belong to the caller. */
-  run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /**
+   * Computes the graph's outputs; the arrays returned belong to the caller.
+   *
+   * @param into - Tensors of outputs' shapes that may hold them, and are then what is returned; no inputs among them. A program that pays no heed to
+   * them costs a copy.
+   */
+  run(feeds: Readonly<Record<string, Tensor>>, into?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
   release(): Promise<void>;
 }
 
@@ -26,7 +31,16 @@ export const interpreterBackend: Backend = {
   precision: "float64",
   compile: async (graph, constants = new Map()) => {
     const shapes = constants.size > 0 ? constantShapes(graph, constants) : {};
-    return { run: async (feeds) => interpret(graph, { ...shapes, ...feeds }), release: async () => {} };
+    const run: Program["run"] = async (feeds, into = {}) => {
+      const results = interpret(graph, { ...shapes, ...feeds });
+      for (const [name, { shape, data }] of Object.entries(into)) {
+        const result = results[name]!;
+        if (shape.join() !== result.shape.join()) throw new Error(`${graph.name}: ${name} is [${result.shape}] and its place [${shape}]`);
+        (data as Float64Array).set(result.data as Float64Array);
+      }
+      return { ...results, ...into };
+    };
+    return { run, release: async () => {} };
   },
   discard: () => {},
 };

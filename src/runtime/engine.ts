@@ -5,6 +5,7 @@ import type { Family, ModelSpec } from "../models/family.ts";
 import { headWeights } from "../models/head.ts";
 import { readModel } from "../models/registry.ts";
 import { mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
+import type { Graph } from "../tensor/expr.ts";
 import { type FloatArray, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { Arena } from "./arena.ts";
 import type { Backend, Program } from "./backend.ts";
@@ -202,14 +203,15 @@ export class Engine implements MeasuringEngine {
     const wave: PackInHand[] = [];
     for (const rows of packs) {
       const layout = this.layouts.layOut(rows);
-      wave.push({ layout, rows, x: await this.phases.time("embedding", () => this.embed(layout)), states: [] });
+      // The embeddings may be the source's own.
+      const x = this.kept.keep(await this.phases.time("embedding", () => this.embed(layout)));
+      wave.push({ layout, rows, x, states: [] });
     }
     await this.forwardThrough(wave, signal);
     const heads: RowHead[][] = [];
     const weights = await this.take(this.spec.layers, this.spec.layers - 1);
     for (const pack of wave) {
       heads.push(await this.phases.time("head", () => this.runHead(pack, weights)));
-      this.discard({ x: pack.x });
     }
 
     const results: RowStatistics[][][] = packs.map((rows) => rows.map(() => []));
@@ -249,16 +251,9 @@ export class Engine implements MeasuringEngine {
         signal?.throwIfAborted();
         await this.phases.time("forward", async () => {
           const { x, layout } = pack;
-          const { output, ...kept } = await this.forward(layer, weights, x, layout);
-          pack.states.push({
-            x: this.kept.keep(x),
-            ...(this.options.retention === "products"
-              ? { kept: Object.fromEntries(Object.entries(kept).map(([key, value]) => [key, this.kept.keep(value!)])) }
-              : {}),
-          });
-          this.discard(kept);
-          // The embeddings may be the source's own.
-          if (layer > 0) this.discard({ x });
+          const { output, ...products } = await this.forward(layer, weights, x, layout, this.options.retention);
+          if (this.options.retention === "inputs") this.discard(products);
+          pack.states.push(this.options.retention === "products" ? { x, kept: products } : { x });
           pack.x = output!;
         });
       }
@@ -325,20 +320,28 @@ export class Engine implements MeasuringEngine {
     return scaled;
   }
 
-  /** A layer's `output`, and all that its backward may read: queries, keys, values, context, saved products. */
-  private async forward(layer: number, weights: Weights, x: FloatTensor, pack: PackLayout): Promise<Activations> {
+  /**
+   * A layer's `output`, and all that its backward may read: queries, keys, values, context, saved products.
+   *
+   * @param kept - What of that is written where it is kept: all of it, or the output alone.
+   */
+  private async forward(layer: number, weights: Weights, x: FloatTensor, pack: PackLayout, kept?: Retention): Promise<Activations> {
     const programs = this.programs(layer);
     const feeds: Feeds = { ...weights, ...pack.tables[layer], x };
-    const projected = rename(await programs.project.run(feeds), "project");
-    const context = this.zeros([pack.tokens, this.spec.heads * this.spec.headDim]);
+    const places = ({ outputs }: Graph): Activations => {
+      const keys = Object.keys(outputs).filter((key) => kept === "products" || (kept === "inputs" && key === "output"));
+      return Object.fromEntries(keys.map((key) => [key, this.kept.room([pack.tokens, outputs[key]!.shape[1] as number])]));
+    };
+    const { project, mix } = this.stages;
+    const projected = rename(await programs.project.run(feeds, places(project.forward)), "project");
+    const shape = [pack.tokens, this.spec.heads * this.spec.headDim];
+    const context = kept === "products" ? this.kept.room(shape) : this.zeros(shape);
     for (const [r] of pack.rows.entries()) {
       const { forward } = await this.attentionFor(pack, r);
       const inputs = sliceAll({ q: projected.q!, k: projected.k!, v: projected.v! }, pack, r);
-      const result = await forward.run({ ...inputs, ...pack.masks[layer]![r] });
-      place(context, result.context!, pack.starts[r]!);
-      this.discard(result);
+      await runInto(forward, { ...inputs, ...pack.masks[layer]![r] }, sliceAll({ context }, pack, r));
     }
-    return { ...projected, ...rename(await programs.mix.run({ ...feeds, context }), "mix"), context };
+    return { ...projected, ...rename(await programs.mix.run({ ...feeds, context }, places(mix.forward)), "mix"), context };
   }
 
   /** A layer's cotangents: of its input, and of what is measured. `passing` holds those and all else that is done with once they are measured. */
@@ -362,9 +365,7 @@ export class Engine implements MeasuringEngine {
         pack,
         r,
       );
-      const result = await backward.run({ ...inputs, ...pack.masks[layer]![r] });
-      for (const key of Object.keys(ct)) place(ct[key]!, result[key]!, pack.starts[r]!);
-      this.discard(result);
+      await runInto(backward, { ...inputs, ...pack.masks[layer]![r] }, sliceAll(ct, pack, r));
     }
     const projecting = { ...feeds, ...saved("project"), ...ct, "ct.residual": mixed["ct.x"]! };
     const { "ct.x": ctInput, ...projected } = await programs.projectVjp.run(projecting);
@@ -501,11 +502,17 @@ async function releaseAll(programs: readonly Program[]): Promise<void> {
   for (const program of programs) await program.release();
 }
 
+/** Has all results of a program lie in given places, also where it pays no heed to them. */
+async function runInto(program: Program, feeds: Feeds, places: Activations): Promise<void> {
+  const results = await program.run(feeds, places);
+  for (const [key, place] of Object.entries(places)) if (results[key] !== place) place.data.set(results[key]!.data as FloatArray);
+}
+
 /** Stage outputs under names of the layer: saved values are told apart by their stage. */
 const rename = (outputs: Feeds, stage: string): Activations =>
   Object.fromEntries(Object.entries(outputs).map(([key, x]) => [key.startsWith("saved.") ? `${stage}.${key}` : key, x as FloatTensor]));
 
-const sliceAll = (tensors: Readonly<Activations>, { starts }: PackLayout, r: number): Feeds =>
+const sliceAll = (tensors: Readonly<Activations>, { starts }: PackLayout, r: number): Activations =>
   Object.fromEntries(Object.entries(tensors).map(([key, x]) => [key, rowsOf(x, starts[r]!, starts[r + 1]!)]));
 
 /** Copies a matrix into rows of a larger one, from row `at` on. */

@@ -35,7 +35,10 @@ export function behindGate(backend: Backend, gate: ExitGate): Backend {
     ...backend,
     compile: async (graph, constants) => {
       const program = await passing(() => backend.compile(graph, constants));
-      return { run: (feeds) => passing(() => program.run(feeds)), release: () => passing(() => program.release()) } satisfies Program;
+      return {
+        run: (feeds, into) => passing(() => program.run(feeds, into)),
+        release: () => passing(() => program.release()),
+      } satisfies Program;
     },
   };
 }

@@ -3,10 +3,11 @@ import { describe, expect, it } from "vitest";
 import { instantiate, type PrimitiveCase, primitiveCases } from "../../test/contract/primitive-cases.ts";
 import { differentiate } from "../autodiff/differentiate.ts";
 import { emitOnnx } from "../onnx/emit.ts";
-import { cast, input, matmul } from "../tensor/expr.ts";
+import { add, cast, input, matmul } from "../tensor/expr.ts";
 import { interpret } from "../tensor/interpreter.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import type { Backend } from "./backend.ts";
+import { dim } from "../tensor/shape.ts";
+import { type FloatArray, rowsOf, type Tensor } from "../tensor/tensor.ts";
+import { type Backend, interpreterBackend } from "./backend.ts";
 import { checkDevice, devices } from "./device.ts";
 import { onnxRuntime } from "./onnx-runtime.ts";
 
@@ -113,4 +114,35 @@ it("a graph that holds a float64 value runs on the CPU, whatever the device, and
     expect((await program.run(feeds)).y!.data).toEqual(Float64Array.of(1 + 2 ** -30));
     await program.release();
   }
+});
+
+describe.each([
+  ["ONNX Runtime", cpu],
+  ["the interpreter", interpreterBackend],
+] as const)("places for results, by %s", (_, backend) => {
+  const [a, b] = [input("a", [dim("T"), 2]), input("b", [2, 3])];
+  const graph = { name: "two", outputs: { product: matmul(a, b), twice: add(a, a) } };
+  const real = (shape: readonly number[], values: readonly number[]) => ({
+    shape,
+    data: backend.precision === "float64" ? Float64Array.from(values) : Float32Array.from(values),
+  });
+  const feeds = { a: real([2, 2], [1, 2, 3, 4]), b: real([2, 3], [1, 0, 2, 0, 1, 3]) };
+
+  it("hold what was asked for, views too, and nothing beside them is touched; other results are arrays as ever", async () => {
+    const program = await backend.compile(graph);
+    const whole = real([4, 3], new Array(12).fill(-1));
+    const product = rowsOf(whole, 1, 3);
+    const results = await program.run(feeds, { product });
+    expect(results.product).toBe(product);
+    expect(Array.from(whole.data)).toEqual([-1, -1, -1, 1, 2, 8, 3, 4, 18, -1, -1, -1]);
+    expect(Array.from(results.twice!.data as FloatArray)).toEqual([2, 4, 6, 8]);
+    expect(results.twice!.shape).toEqual([2, 2]);
+    await program.release();
+  });
+
+  it("of another shape are refused", async () => {
+    const program = await backend.compile(graph);
+    await expect(program.run(feeds, { product: real([3, 3], new Array(9).fill(0)) })).rejects.toThrow();
+    await program.release();
+  });
 });

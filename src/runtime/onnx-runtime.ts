@@ -66,17 +66,21 @@ class OrtProgram implements Program {
     private readonly name: string,
   ) {}
 
-  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  async run(feeds: Readonly<Record<string, Tensor>>, into: Readonly<Record<string, Tensor>> = {}): Promise<Record<string, Tensor>> {
     const inputs: Record<string, OrtTensor> = {};
     for (const name of this.session.inputNames) {
       const given = feeds[name];
       if (!given) throw new Error(`${this.name}: input ${name} is missing`);
       inputs[name] = new OrtTensor(given.data, given.shape);
     }
-    const results = await this.session.run(inputs).catch((cause: unknown) => {
+    const places = this.session.outputNames.map((name) => [name, into[name] ? new OrtTensor(into[name].data, into[name].shape) : null]);
+    const results = await this.session.run(inputs, Object.fromEntries(places)).catch((cause: unknown) => {
       throw memoryError(cause) ?? new Error(`onnxruntime failed in ${this.name}`, { cause });
     });
-    return Object.fromEntries(Object.entries(results).map(([key, { dims, data }]) => [key, { shape: dims, data } as Tensor]));
+    const found = Object.fromEntries(Object.entries(results).map(([key, { dims, data }]) => [key, { shape: dims, data } as Tensor]));
+    // What was written to its place comes back as a copy too.
+    discard(Object.keys(into).map((key) => found[key]!));
+    return { ...found, ...into };
   }
 
   async release(): Promise<void> {

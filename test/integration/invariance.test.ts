@@ -155,6 +155,24 @@ describe("what an engine gives up", () => {
   });
 });
 
+describe("a backend that pays no heed to places for results", () => {
+  it("gives every digit of one that does", async () => {
+    const { model, rows } = await fixture("llama");
+    const backend = onnxRuntime();
+    const heedless: Backend = {
+      ...backend,
+      compile: async (graph, constants) => {
+        const program = await backend.compile(graph, constants);
+        return { run: (feeds) => program.run(feeds), release: () => program.release() };
+      },
+    };
+    for (const retention of ["products", "inputs"] as const) {
+      const of = (backend: Backend) => measure(model, packRows(rows, 256), { backend, retention });
+      expect(await of(heedless)).toEqual(await of(backend));
+    }
+  });
+});
+
 describe("the same call twice", () => {
   it("gives identical digits, which a resumed run builds on", async () => {
     const { model, rows } = await fixture("llama31");
