@@ -130,6 +130,7 @@ export { Engine, type EngineOptions, type ModelSource, type Retention, type Toke
 export type { SpectrumSolver } from "./runtime/factor-statistics.ts";
 export { checkDevice, type Device, devices } from "./runtime/device.ts";
 export { type OnnxRuntimeOptions, onnxRuntime } from "./runtime/onnx-runtime.ts";
+export type { LogitsAtOnce } from "./runtime/output-head.ts";
 export { packRows } from "./runtime/packing.ts";
 export { type Plan, type PlanRequest, planRun } from "./runtime/planner.ts";
 export type { Cosines, RowStatistics } from "./runtime/row-statistics.ts";

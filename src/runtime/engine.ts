@@ -39,7 +39,7 @@ export interface EngineOptions {
   /** Of streamed weights: whether the output head is read in its turn like a layer, rather than held. */
   readonly streamHead?: boolean;
   readonly retention: Retention;
-  /** How many logits exist at one time; a choice of speed and memory alone. */
+  /** How many logits exist at one time, default 1,024 labels by 4,096 entries of the vocabulary; a choice of speed and memory alone. */
   readonly logits?: LogitsAtOnce;
   /** What the backward graphs read rather than recompute; a choice of speed alone. */
   readonly saved: SavedSet;

@@ -24,6 +24,9 @@ export interface LogitsAtOnce {
 /** As many as a processor's cache holds: 17 MB. */
 export const logitsAtOnce: LogitsAtOnce = { labels: 1024, vocabulary: 4096 };
 
+/** Below any logit, and finite, so that no ∞ − ∞ can arise. */
+const LOWEST = -1e30;
+
 /** What {@link HeadGraphs.part} carries from part to part. */
 const carried = ["top", "label", "others", "pulled"] as const;
 type Carried = Readonly<Record<(typeof carried)[number], FloatTensor>>;
@@ -98,7 +101,7 @@ export class OutputHead {
   /** The sums of {@link HeadGraphs} over the whole vocabulary. */
   private async overVocabulary(states: FloatTensor, labels: readonly number[], head: FloatTensor): Promise<Carried> {
     let sums: Carried = {
-      top: this.column(labels, () => Number.NEGATIVE_INFINITY),
+      top: this.column(labels, () => LOWEST),
       label: this.column(labels),
       others: this.column(labels),
       pulled: this.tensor(states.shape),
