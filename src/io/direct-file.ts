@@ -66,18 +66,18 @@ export class DirectFile {
 
   private async readPieces(position: number, length: number, take: (bytes: Uint8Array, at: number) => void): Promise<number> {
     const end = position + length;
-    const begin = async (from: number, piece: Uint8Array) => {
+    let pieces = 0;
+    const begin = async (from: number) => {
+      const bytes = pieceMemory()[pieces++ % 2]!;
       const wanted = Math.min(PIECE, Math.ceil((end - from) / BLOCK) * BLOCK);
-      return { from, piece, got: (await readAsync(this.fd, piece, 0, wanted, from)).bytesRead };
+      return { from, bytes, got: (await readAsync(this.fd, bytes, 0, wanted, from)).bytesRead };
     };
-    let [piece, other] = pieceMemory() as [Uint8Array, Uint8Array];
-    let next = length > 0 ? begin(position - (position % BLOCK), piece) : undefined;
+    let next = length > 0 ? begin(position - (position % BLOCK)) : undefined;
     let done = 0;
     while (next) {
-      const { from, piece: bytes, got } = await next;
-      [piece, other] = [other, piece];
+      const { from, bytes, got } = await next;
       const more = got > 0 && got % BLOCK === 0 && from + got < end;
-      next = more ? begin(from + got, piece) : undefined;
+      next = more ? begin(from + got) : undefined;
       // Should taking fail, the read under way is waited for: others will want its memory.
       next?.catch(() => {});
       const [start, stop] = [Math.max(from, position), Math.min(from + got, end)];
