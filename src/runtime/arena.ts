@@ -1,4 +1,4 @@
-import { type FloatArray, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { type FloatArray, sizeOf, type Tensor, zeros } from "../tensor/tensor.ts";
 
 /** Values of a slab. What is left over at its end is never touched, and so takes no memory. */
 const SLAB = 2 ** 26;
@@ -38,8 +38,7 @@ export class Arena {
       this.used = 0;
     }
     if (this.slab === this.slabs.length) {
-      const Type = this.precision === "float64" ? Float64Array : Float32Array;
-      this.slabs.push(new Type(Math.max(SLAB, length)));
+      this.slabs.push(zeros(this.precision, [Math.max(SLAB, length)]).data);
     }
     const start = this.used;
     this.used += length;

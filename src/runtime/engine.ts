@@ -6,7 +6,7 @@ import { headWeights } from "../models/head.ts";
 import { readModel } from "../models/registry.ts";
 import { mixStage, projectStage, type SavedSet, type Stage, type Tap } from "../models/stages.ts";
 import type { Graph } from "../tensor/expr.ts";
-import { type FloatArray, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { type FloatArray, rowsOf, type Tensor, zeros } from "../tensor/tensor.ts";
 import { Arena } from "./arena.ts";
 import type { Backend, Program } from "./backend.ts";
 import { type FactorPair, FactorStatistics, type SpectrumSolver } from "./factor-statistics.ts";
@@ -380,22 +380,21 @@ export class Engine implements MeasuringEngine {
 
   /** Each row's losses label by label, and their cotangents. */
   private async runHead({ x, layout: { rows, starts } }: PackInHand, weights: Weights): Promise<RowHead[]> {
-    const counts = rows.map(labelCount);
-    const firsts = rows.map((row, r) => row.inputIds.length - counts[r]! - 1);
-    const labels = rows.flatMap((row, r) => Array.from(row.inputIds).slice(firsts[r]! + 1));
-    const states = this.zeros([labels.length, this.spec.hidden]);
-    let at = 0;
-    const begins = rows.map((_, r) => {
-      place(states, rowsOf(x, starts[r]! + firsts[r]!, starts[r]! + firsts[r]! + counts[r]!), at);
-      at += counts[r]!;
-      return at - counts[r]!;
+    let count = 0;
+    const places = rows.map((row) => {
+      const from = count;
+      count += labelCount(row);
+      return { first: row.inputIds.length - (count - from) - 1, from, to: count };
     });
+    const states = this.zeros([count, this.spec.hidden]);
+    for (const [r, { first, from, to }] of places.entries()) {
+      const start = starts[r]! + first;
+      place(states, rowsOf(x, start, start + to - from), from);
+    }
+    const labels = rows.flatMap((row, r) => Array.from(row.inputIds).slice(places[r]!.first + 1));
     const { losses, ct } = await this.head.run(states, labels, weights);
     this.discard({ states });
-    return rows.map((_, r) => {
-      const [from, to] = [begins[r]!, begins[r]! + counts[r]!];
-      return { first: firsts[r]!, losses: losses.subarray(from, to), ct: rowsOf(ct, from, to) };
-    });
+    return places.map(({ first, from, to }) => ({ first, losses: losses.subarray(from, to), ct: rowsOf(ct, from, to) }));
   }
 
   /** Puts the cotangent of a subset's mean loss into the pack's, for a row that begins at token `start`; returns that loss, NaN for an empty subset. */
@@ -437,8 +436,7 @@ export class Engine implements MeasuringEngine {
   }
 
   private zeros(shape: readonly number[]): FloatTensor {
-    const Type = this.options.backend.precision === "float64" ? Float64Array : Float32Array;
-    return { shape, data: new Type(sizeOf(shape)) };
+    return zeros(this.options.backend.precision, shape);
   }
 }
 

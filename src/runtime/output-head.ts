@@ -1,6 +1,6 @@
 import type { ModelSpec } from "../models/family.ts";
 import { type HeadGraphs, headGraphs, headWeights } from "../models/head.ts";
-import { type FloatArray, indices, rowsOf, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { type FloatArray, indices, rowsOf, type Tensor, zeros } from "../tensor/tensor.ts";
 import type { Backend, Program } from "./backend.ts";
 import type { Weights } from "./weight-supply.ts";
 
@@ -54,7 +54,7 @@ export class OutputHead {
    * @param weights - The head's norm and rows.
    */
   async run(x: FloatTensor, labels: readonly number[], weights: Weights): Promise<HeadResult> {
-    const result: HeadResult = { losses: new Float64Array(labels.length), ct: this.tensor(x.shape) };
+    const result: HeadResult = { losses: new Float64Array(labels.length), ct: this.zeros(x.shape) };
     const hidden = x.shape[1]!;
     // Chunks of one size: a short last one would starve the matrix product.
     const size = Math.ceil(labels.length / Math.ceil(labels.length / this.atOnce.labels));
@@ -91,7 +91,7 @@ export class OutputHead {
       inverse.data[i] = 1 / total;
       miss.data[i] = others[i]! / total;
     }
-    const row = this.tensor(x.shape);
+    const row = this.zeros(x.shape);
     for (const [i, id] of labels.entries()) row.data.set(rowsOf(head, id, id + 1).data, i * x.shape[1]!);
     const ct = (await this.end.run({ x, ...norm, pulled: sums.pulled, row, inverse, miss }))["ct.x"] as FloatTensor;
     this.backend.discard([states, row, ...Object.values(sums)]);
@@ -104,7 +104,7 @@ export class OutputHead {
       top: this.column(labels, () => LOWEST),
       label: this.column(labels),
       others: this.column(labels),
-      pulled: this.tensor(states.shape),
+      pulled: this.zeros(states.shape),
     };
     const vocabulary = head.shape[0]!;
     for (let from = 0; from < vocabulary; from += this.atOnce.vocabulary) {
@@ -129,14 +129,13 @@ export class OutputHead {
     return known;
   }
 
-  private tensor(shape: readonly number[]): FloatTensor {
-    const Type = this.backend.precision === "float64" ? Float64Array : Float32Array;
-    return { shape, data: new Type(sizeOf(shape)) };
+  private zeros(shape: readonly number[]): FloatTensor {
+    return zeros(this.backend.precision, shape);
   }
 
   /** One number for each label, `[labels, 1]`. */
   private column(labels: readonly number[], value: (id: number) => number = () => 0): FloatTensor {
-    const column = this.tensor([labels.length, 1]);
+    const column = this.zeros([labels.length, 1]);
     for (const [i, id] of labels.entries()) column.data[i] = value(id);
     return column;
   }

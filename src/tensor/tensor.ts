@@ -24,6 +24,12 @@ export function tensor<D extends TensorData>(shape: readonly number[], data: D):
   return { shape, data };
 }
 
+/** Zeros in one of the floating types. */
+export const zeros = (type: "float32" | "float64", shape: readonly number[]): Tensor<FloatArray> => {
+  const FloatType = type === "float64" ? Float64Array : Float32Array;
+  return { shape, data: new FloatType(sizeOf(shape)) };
+};
+
 /** Positions, labels and other indices, shape `[n]`. */
 export const indices = (values: ArrayLike<number>): Tensor<BigInt64Array> =>
   tensor([values.length], BigInt64Array.from(Array.from(values, BigInt)));
